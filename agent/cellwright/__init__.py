@@ -1,0 +1,39 @@
+"""A code agent for Jupyter: tasks in plain language, Python in a sandbox kernel, every run on record.
+
+    from cellwright import CodeAgent
+    run = await CodeAgent().run("What is the 50th prime number?")
+
+Names are loaded when they are first used, so that `import cellwright` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .errors import CellwrightError as CellwrightError
+    from .limits import Limits as Limits
+    from .run import Run as Run
+    from .run import Step as Step
+
+_HOME = {
+    "CellwrightError": "errors",
+    "Limits": "limits",
+    "Run": "run",
+    "Step": "run",
+}
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names of strings
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

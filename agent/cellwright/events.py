@@ -1,0 +1,372 @@
+"""What can happen in a run: the one vocabulary of Cellwright.
+
+The loop emits events; everything else listens. The journal stores them, the view shows them, the exporter writes
+them into a notebook, `Run` is their fold. An event is frozen, knows its place in the run (`seq`) and its time, and goes
+to JSON and back unchanged (`to_json`, `from_json`). `ReplyDelta` alone is live only: shown, never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+SCHEMA_VERSION = 1
+"""Version of this vocabulary; stored with every journal and audit notebook."""
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, list or dict of them."""
+MimeBundle = Mapping[str, Json]
+"""Mime type -> data, as in Jupyter's display messages (jupyter_client, messaging, "display_data")."""
+
+
+# ---- what code shows: one class for each kind of nbformat output ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Text that code wrote to stdout or stderr."""
+
+    name: Literal["stdout", "stderr"]
+    text: str
+    output_type: Literal["stream"] = "stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A mime bundle that code displayed, or the value of its last expression (`is_result`)."""
+
+    data: MimeBundle
+    metadata: MimeBundle = field(default_factory=dict)
+    is_result: bool = False
+    display_id: str | None = None
+    """Set when the code may update this display later."""
+    is_update: bool = False
+    """Replaces the data of the display with the same `display_id`."""
+    output_type: Literal["display"] = "display"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception that ended the code."""
+
+    ename: str
+    evalue: str
+    traceback: tuple[str, ...] = ()
+    """Lines as IPython prints them, with ANSI colours."""
+    line: int | None = None
+    """Line of the cell, from 1, that failed, where it is known."""
+    output_type: Literal["failure"] = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Code asked to clear what it showed so far (`IPython.display.clear_output`)."""
+
+    wait: bool = False
+    output_type: Literal["clear"] = "clear"
+
+
+CellOutput = Union[Stream, Display, Failure, Clear]
+
+
+# ---- facts that events carry ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply or of many."""
+
+    prompt: int = 0
+    """Tokens sent, cached ones included."""
+    completion: int = 0
+    """Tokens written, reasoning included."""
+    cached: int = 0
+    """Of `prompt`: read from the provider's cache."""
+    reasoning: int = 0
+    """Of `completion`: reasoning that is not shown."""
+    estimated: bool = False
+    """Counted by us, because the stream was cut before the provider said."""
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt + other.prompt,
+            self.completion + other.completion,
+            self.cached + other.cached,
+            self.reasoning + other.reasoning,
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a run has spent."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    usage: Usage = Usage()
+    cost: float = 0.0
+    """US dollars, of the replies whose price is known."""
+    cost_known: bool = True
+    """False when at least one reply has no known price."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFacts:
+    """A tool as the model saw it."""
+
+    name: str
+    description: str
+    parameters: Json
+    """JSON schema of the arguments."""
+    signature: str
+    """The Python signature, e.g. `search(query: str, limit: int = 10) -> list[str]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFacts:
+    """Where code runs."""
+
+    kind: str
+    """Class of sandbox, e.g. `child-kernel`."""
+    isolation: str
+    """`process` means: not isolated."""
+    network: str
+    """`host` or `none`."""
+    kernel_name: str
+    python: str
+    workspace: str
+    """The folder in which code starts."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Name -> version of the packages that matter for the result."""
+
+
+# ---- the events -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    seq: int = -1
+    """Place in the run, from 0; -1 until it is emitted."""
+    time: float = 0.0
+    """Seconds since 1970-01-01 UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A task was given, or a person began to run a cell by hand."""
+
+    run_id: str
+    conversation: str
+    """Id shared by the runs that one agent does one after another; they share memory and sandbox."""
+    task: str
+    author: Literal["agent", "person"] = "agent"
+    """`person`: a cell that somebody ran by hand in the sandbox; its code is the task."""
+    context: str = ""
+    """What was at hand (files, variables), as the model was told."""
+    model: str = ""
+    tools: tuple[ToolFacts, ...] = ()
+    limits: Limits = Limits()
+    sandbox: SandboxFacts | None = None
+    parent: str | None = None
+    """Run id from which this one branched."""
+    version: str = ""
+    """Version of Cellwright."""
+    kind: Literal["run_started"] = "run_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValuePut(Event):
+    """A value was copied into the sandbox before the task."""
+
+    name: str
+    form: Literal["json", "table"]
+    """`table`: an Arrow IPC stream, base64 encoded."""
+    value: Json
+    kind: Literal["value_put"] = "value_put"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyDelta(Event):
+    """A piece of the reply, as it arrives. Live only: listeners that store skip it."""
+
+    step: int
+    text: str
+    kind: Literal["reply_delta"] = "reply_delta"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyReceived(Event):
+    """The model's reply is complete, or was cut at the end of its first action."""
+
+    step: int
+    """From 1."""
+    text: str
+    usage: Usage
+    cost: float | None
+    """US dollars; None when the price is unknown."""
+    seconds: float
+    first_token_seconds: float | None = None
+    model: str = ""
+    """The provider's own id of the model that answered."""
+    cut: bool = False
+    """True when the stream was closed by us, before the model had ended."""
+    reasoning: str = ""
+    """Reasoning that the provider sent beside the reply; never sent back."""
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    prompt_sha256: str = ""
+    """Of the messages sent, as canonical JSON."""
+    kind: Literal["reply_received"] = "reply_received"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionProposed(Event):
+    """The reply holds code to run."""
+
+    step: int
+    thought: str
+    """Markdown."""
+    code: str
+    kind: Literal["action_proposed"] = "action_proposed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionDecided(Event):
+    """Whether the code may run, and who said so."""
+
+    step: int
+    verdict: Literal["approved", "edited", "denied"]
+    by: str
+    """`person`, or the name of the policy."""
+    code: str
+    """What will run: the proposal, or the person's edit."""
+    reason: str = ""
+    kind: Literal["action_decided"] = "action_decided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(Event):
+    """The running code showed something. Text is coalesced: neighbours of one stream belong together."""
+
+    step: int
+    output: CellOutput
+    kind: Literal["output"] = "output"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCalled(Event):
+    """Code in the sandbox called a tool of the host, and it answered."""
+
+    step: int
+    name: str
+    args: tuple[Json, ...]
+    kwargs: Mapping[str, Json]
+    result: Json = None
+    error: str | None = None
+    """The message that was raised in the sandbox instead of a result."""
+    seconds: float = 0.0
+    kind: Literal["tool_called"] = "tool_called"
+
+
+Outcome = Literal["ok", "error", "denied", "timeout", "interrupted", "died"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionFinished(Event):
+    """The action is over; what it showed and `note` are the model's next observation."""
+
+    step: int
+    outcome: Outcome
+    seconds: float
+    note: str = ""
+    """One line that the model is told beside the output, e.g. why variables are gone."""
+    checkpoint: str | None = None
+    kind: Literal["action_finished"] = "action_finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAction(Event):
+    """The reply held no code; the model is told so."""
+
+    step: int
+    note: str
+    kind: Literal["no_action"] = "no_action"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGiven(Event):
+    """`final_answer(...)` was called, or, unconfirmed, the model only said what it thinks."""
+
+    step: int
+    data: MimeBundle
+    metadata: MimeBundle = field(default_factory=dict)
+    value: Json = None
+    """The answer as JSON, where it has that form."""
+    has_value: bool = False
+    """False when the answer lives only in the sandbox and in `data`."""
+    type_name: str = ""
+    """Type of the value in the sandbox, e.g. `DataFrame`."""
+    confirmed: bool = True
+    kind: Literal["answer_given"] = "answer_given"
+
+
+Status = Literal[
+    "running", "success", "out_of_steps", "out_of_time", "out_of_tokens", "out_of_money", "interrupted", "failed"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """The run is over."""
+
+    status: Status
+    reason: str = ""
+    """One line, empty on success."""
+    totals: Totals = Totals()
+    kind: Literal["run_ended"] = "run_ended"
+
+
+AnyEvent = Union[
+    RunStarted,
+    ValuePut,
+    ReplyDelta,
+    ReplyReceived,
+    ActionProposed,
+    ActionDecided,
+    Output,
+    ToolCalled,
+    ActionFinished,
+    NoAction,
+    AnswerGiven,
+    RunEnded,
+]
+
+
+@cache
+def _adapter() -> TypeAdapter[AnyEvent]:
+    # pydantic takes 150 ms to import; nobody should pay that for `import cellwright`.
+    from pydantic import Field, TypeAdapter
+
+    return TypeAdapter(Annotated[AnyEvent, Field(discriminator="kind")])
+
+
+def to_json(event: Event) -> str:
+    """The event as one line of JSON."""
+    return _adapter().dump_json(event).decode()  # type: ignore[arg-type]
+
+
+def from_json(text: str | bytes) -> AnyEvent:
+    """The event that `to_json` wrote. Raises `ValueError` where the text is not one."""
+    return _adapter().validate_json(text)

@@ -1,0 +1,1 @@
+"""Models: what answers. One protocol (`base`), and those that come along."""

@@ -1,0 +1,201 @@
+"""A run: the fold of its events, nothing more.
+
+`Run.add` takes one event after another; every property is derived from what was added. The same fold serves a live run, a
+run read from the journal, and the memory of the agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from .events import (
+    ActionDecided,
+    ActionFinished,
+    ActionProposed,
+    AnswerGiven,
+    CellOutput,
+    Clear,
+    Display,
+    Event,
+    Failure,
+    Json,
+    NoAction,
+    Outcome,
+    Output,
+    ReplyReceived,
+    RunEnded,
+    RunStarted,
+    Status,
+    Stream,
+    ToolCalled,
+    Totals,
+    ValuePut,
+)
+
+
+@dataclass(slots=True)
+class Step:
+    """One turn: what the model said, what was run, what came of it."""
+
+    number: int
+    reply: ReplyReceived | None = None
+    proposed: ActionProposed | None = None
+    decided: ActionDecided | None = None
+    calls: list[ToolCalled] = field(default_factory=list)
+    outputs: list[CellOutput] = field(default_factory=list)
+    finished: ActionFinished | NoAction | None = None
+
+    @property
+    def thought(self) -> str:
+        return self.proposed.thought if self.proposed else ""
+
+    @property
+    def code(self) -> str:
+        """What ran, or was to run."""
+        if self.decided:
+            return self.decided.code
+        return self.proposed.code if self.proposed else ""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the action ended; None while it runs or when there was none."""
+        return self.finished.outcome if isinstance(self.finished, ActionFinished) else None
+
+    @property
+    def note(self) -> str:
+        return self.finished.note if self.finished else ""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the action took."""
+        return self.finished.seconds if isinstance(self.finished, ActionFinished) else 0.0
+
+    @property
+    def error(self) -> Failure | None:
+        """The exception that ended the action."""
+        return next((output for output in reversed(self.outputs) if isinstance(output, Failure)), None)
+
+    @property
+    def text(self) -> str:
+        """All that the action printed, and the plain text of what it displayed."""
+        return "\n".join(filter(None, (plain_text(output) for output in self.outputs)))
+
+
+class Run:
+    """A run as far as its events are known."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.events: list[Event] = []
+        self.steps: list[Step] = []
+        self.started: RunStarted | None = None
+        self.answered: AnswerGiven | None = None
+        self.ended: RunEnded | None = None
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Take the next event into the fold."""
+        self.events.append(event)
+        match event:
+            case RunStarted():
+                self.started = event
+            case ReplyReceived():
+                self.steps.append(Step(event.step, reply=event))
+            case ActionProposed():
+                self._step(event.step).proposed = event
+            case ActionDecided():
+                self._step(event.step).decided = event
+            case ToolCalled():
+                self._step(event.step).calls.append(event)
+            case Output():
+                show(self._step(event.step).outputs, event.output)
+            case ActionFinished() | NoAction():
+                self._step(event.step).finished = event
+            case AnswerGiven():
+                self.answered = event
+            case RunEnded():
+                self.ended = event
+
+    def _step(self, number: int) -> Step:
+        if not self.steps or self.steps[-1].number != number:
+            self.steps.append(Step(number))
+        return self.steps[-1]
+
+    @property
+    def id(self) -> str:
+        return self.started.run_id if self.started else ""
+
+    @property
+    def task(self) -> str:
+        return self.started.task if self.started else ""
+
+    @property
+    def status(self) -> Status:
+        return self.ended.status if self.ended else "running"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended as it did, in one line; empty on success."""
+        return self.ended.reason if self.ended else ""
+
+    @property
+    def answer(self) -> Json:
+        """The answer: its JSON value where it has one, else its plain text; None without an answer."""
+        if self.answered is None:
+            return None
+        return self.answered.value if self.answered.has_value else self.answered.data.get("text/plain")
+
+    @property
+    def values(self) -> list[ValuePut]:
+        """Values that were copied into the sandbox for the task."""
+        return [event for event in self.events if isinstance(event, ValuePut)]
+
+    @property
+    def totals(self) -> Totals:
+        """What it has spent; while it goes on, as far as replies are in."""
+        if self.ended:
+            return self.ended.totals
+        totals = Totals()
+        for step in self.steps:
+            if reply := step.reply:
+                totals = replace(
+                    totals,
+                    steps=totals.steps + 1,
+                    usage=totals.usage + reply.usage,
+                    cost=totals.cost + (reply.cost or 0.0),
+                    cost_known=totals.cost_known and reply.cost is not None,
+                )
+        seconds = self.events[-1].time - self.events[0].time if self.events else 0.0
+        return replace(totals, seconds=seconds)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {self.status}, {len(self.steps)} steps, answer={self.answer!r}>"
+
+
+def show(outputs: list[CellOutput], output: CellOutput) -> None:
+    """Add `output` to what a cell shows: neighbours of one stream join, updates replace, clear empties."""
+    last = outputs[-1] if outputs else None
+    if isinstance(output, Stream) and isinstance(last, Stream) and last.name == output.name:
+        outputs[-1] = Stream(output.name, last.text + output.text)
+    elif isinstance(output, Clear):
+        outputs.clear()
+    elif isinstance(output, Display) and output.is_update:
+        for index, shown in enumerate(outputs):
+            if isinstance(shown, Display) and shown.display_id == output.display_id:
+                outputs[index] = replace(shown, data=output.data, metadata=output.metadata)
+    else:
+        outputs.append(output)
+
+
+def plain_text(output: CellOutput) -> str:
+    """The output as text, without colours."""
+    match output:
+        case Stream():
+            return output.text.rstrip("\n")
+        case Display():
+            return str(output.data.get("text/plain", ""))
+        case Failure():
+            return f"{output.ename}: {output.evalue}"
+        case Clear():
+            return ""

@@ -1,0 +1,1 @@
+"""Sandboxes: where code runs. One protocol (`base`), and a child IPython kernel (`child`)."""

@@ -1,0 +1,1 @@
+"""The Cellwright kernel."""
