@@ -37,3 +37,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext cellwright`: forward to the notebook extension."""
+    from cellwright_extension import load_ipython_extension as load
+
+    load(shell)

@@ -1,27 +1,27 @@
 """Every error that Cellwright raises, in one tree; each words itself and says what to do.
 
-    CellwrightError
-    ├── UsageError                 a word or option that a person typed is wrong
-    ├── ConfigError                a setting is wrong
-    ├── ModelError
-    │   ├── NoModel                nothing found that could answer
-    │   ├── UnknownModel           the provider has no model of that name
-    │   ├── ModelKeyError          the key is missing or was refused
-    │   ├── ModelUnavailable       no connection, overloaded, or broken off in mid-reply
-    │   ├── ContextFull            the conversation is longer than the model reads
-    │   └── ModelFileError         the embedded model's file is missing or damaged
-    ├── SandboxError
-    │   ├── SandboxUnavailable     it did not start, so no code was run
-    │   ├── SandboxDied            its process ended
-    │   └── ValueNotTransferable   a value has no safe form to cross in
-    ├── ToolError
-    │   ├── ToolDefinitionError    a function can't be made a tool
-    │   └── ToolCallError          a call does not fit the tool, or the tool failed
-    ├── JournalError               the journal can't be read or written
-    │   └── UnknownRun             no run of that id
-    ├── ExportError                the audit notebook can't be written
-    └── RunFailed                  a run ended without an answer (raised by faces, never by the loop)
-        └── RunInterrupted         the person pressed stop
+CellwrightError
+├── UsageError                 a word or option that a person typed is wrong
+├── ConfigError                a setting is wrong
+├── ModelError
+│   ├── NoModel                nothing found that could answer
+│   ├── UnknownModel           the provider has no model of that name
+│   ├── ModelKeyError          the key is missing or was refused
+│   ├── ModelUnavailable       no connection, overloaded, or broken off in mid-reply
+│   ├── ContextFull            the conversation is longer than the model reads
+│   └── ModelFileError         the embedded model's file is missing or damaged
+├── SandboxError
+│   ├── SandboxUnavailable     it did not start, so no code was run
+│   ├── SandboxDied            its process ended
+│   └── ValueNotTransferable   a value has no safe form to cross in
+├── ToolError
+│   ├── ToolDefinitionError    a function can't be made a tool
+│   └── ToolCallError          a call does not fit the tool, or the tool failed
+├── JournalError               the journal can't be read or written
+│   └── UnknownRun             no run of that id
+├── ExportError                the audit notebook can't be written
+└── RunFailed                  a run ended without an answer (raised by faces, never by the loop)
+    └── RunInterrupted         the person pressed stop
 """
 
 from __future__ import annotations

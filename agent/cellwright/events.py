@@ -178,7 +178,7 @@ class RunStarted(Event):
     """What was at hand (files, variables), as the model was told."""
     model: str = ""
     tools: tuple[ToolFacts, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     sandbox: SandboxFacts | None = None
     parent: str | None = None
     """Run id from which this one branched."""

@@ -1,7 +1,7 @@
 """What a run may spend, and the meter that says when it has.
 
-Limits are on by default. They are checked before money is spent: a run that has reached one asks no model again. Hitting
-one is not an error but a status (`out_of_steps`, ...), so `Exceeded` carries the status and never leaves the loop.
+Limits are on by default. They are checked before money is spent: a run that has reached one asks no model again.
+Hitting one is not an error but a status (`out_of_steps`, ...): `Exceeded` carries the status and never leaves the loop.
 """
 
 from __future__ import annotations

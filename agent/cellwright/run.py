@@ -1,7 +1,7 @@
 """A run: the fold of its events, nothing more.
 
-`Run.add` takes one event after another; every property is derived from what was added. The same fold serves a live run, a
-run read from the journal, and the memory of the agent.
+`Run.add` takes one event after another; every property is derived from what was added. The same fold serves a live run,
+a run read from the journal, and the memory of the agent.
 """
 
 from __future__ import annotations

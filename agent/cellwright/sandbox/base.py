@@ -1,7 +1,7 @@
 """What the loop asks of a sandbox: run code, show its outputs, call back for tools, stop when told.
 
-A sandbox keeps its state between calls. Nothing that it sends is trusted: what crosses the border is text, JSON, and mime
-bundles that went through `relay`. Every implementation passes `tests/sandbox_conformance.py`.
+A sandbox keeps its state between calls. Nothing that it sends is trusted: what crosses the border is text, JSON, and
+mime bundles that went through `relay`. Every implementation passes `tests/sandbox_conformance.py`.
 """
 
 from __future__ import annotations
