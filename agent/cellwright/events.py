@@ -147,6 +147,8 @@ class SandboxFacts:
     python: str
     workspace: str
     """The folder in which code starts."""
+    instance: int = 1
+    """How many processes this sandbox has had; a new number says that all variables were lost."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Name -> version of the packages that matter for the result."""
 
@@ -292,6 +294,8 @@ class ActionFinished(Event):
     seconds: float
     note: str = ""
     """One line that the model is told beside the output, e.g. why variables are gone."""
+    state_lost: bool = False
+    """True when the sandbox had to start anew, so that all variables are gone."""
     checkpoint: str | None = None
     kind: Literal["action_finished"] = "action_finished"
 

@@ -1,7 +1,7 @@
 """What the loop asks of a model: stream a reply to a list of messages.
 
-A model is anything with a `name` and a `stream`. It yields text as it is written, and ends with one `ReplyEnd`. The loop
-may close the stream early (`aclose`); a model must then stop the provider, so that nobody pays for what is thrown away.
+A model is anything with a `name` and a `stream`. It yields text as it is written, and ends with one `ReplyEnd`. The
+loop may close the stream early (`aclose`); a model must then stop the provider: nobody pays for what is thrown away.
 """
 
 from __future__ import annotations
