@@ -1,0 +1,273 @@
+"""Sent to a stock IPython kernel as its first cell, so that nothing of ours need be installed there. Never imported.
+
+It gives the sandbox `final_answer`, the stand-ins of the host's tools, and one service object, reached by the host as
+`get_ipython()._cellwright`. Calls to the host travel as `input_request` messages (Jupyter messaging, "stdin"), the one
+way that works with every stock ipykernel and every transport. What the host gets back is data; it evaluates nothing.
+"""
+
+
+def _cellwright_boot(mark):
+    import base64
+    import contextlib
+    import csv
+    import json
+    import math
+    import os
+    import sys
+    import threading
+    import types
+
+    shell = get_ipython()  # noqa: F821 - this is a cell
+    kernel = shell.kernel
+    lock = threading.RLock()
+    ask_host = kernel.raw_input
+    stock_input_request = kernel._input_request
+
+    class ToolCallError(RuntimeError):
+        """A tool of the host failed, or was called with arguments that don't fit."""
+
+    class Answered(BaseException):
+        """Ends the cell at `final_answer`; not an Exception, so that `except Exception` lets it pass."""
+
+    class Packet:
+        """A value on its way to the host through `user_expressions`."""
+
+        def __init__(self, value):
+            self.value = value
+
+        def _repr_mimebundle_(self, include=None, exclude=None):
+            return {"application/json": self.value, "text/plain": "packet"}
+
+    # ---- calls to the host --------------------------------------------------------------------------------------
+
+    def call(request):
+        __tracebackhide__ = True  # our frames say nothing to whoever reads the traceback
+        # One call at a time: stdin has one reply socket, and threads would steal each other's replies.
+        with lock:
+            reply = json.loads(ask_host(mark + json.dumps(request)))
+        if "error" in reply:
+            raise ToolCallError(reply["error"])
+        return reply["value"]
+
+    def plain(value, where="the value"):
+        """`value` as JSON data, exactly; raises TypeError where that would change it."""
+        __tracebackhide__ = True
+        if value is None or isinstance(value, (bool, str)):
+            return value
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise TypeError(f"{where} is {value}, which JSON can't hold")
+            return float(value)
+        if isinstance(value, (list, tuple)):
+            return [plain(item, where) for item in value]
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return {key: plain(item, where) for key, item in value.items()}
+        if type(value).__module__ == "numpy" and hasattr(value, "tolist") and getattr(value, "size", 0) <= 100_000:
+            listed = value.tolist()
+            if listed is not value:
+                return plain(listed, where)
+        raise TypeError(f"{where} must be plain data (text, number, list, dict), not {type(value).__name__}")
+
+    def make_tool(facts):
+        name = facts["name"]
+
+        def tool(*args, **kwargs):
+            __tracebackhide__ = True
+            sent = [plain(arg, f"argument {i} of {name}") for i, arg in enumerate(args, 1)]
+            named = {key: plain(arg, f"argument {key} of {name}") for key, arg in kwargs.items()}
+            return call({"call": name, "args": sent, "kwargs": named})
+
+        tool.__name__ = tool.__qualname__ = name
+        tool.__doc__ = facts["signature"] + "\n\n" + facts["description"]
+        return tool
+
+    def final_answer(answer=None):
+        """Give the answer to the task. Ends the cell."""
+        __tracebackhide__ = True
+        shell.user_ns["_answer"] = answer
+        data, metadata = shell.display_formatter.format(answer)
+        data = {mime: base64.b64encode(d).decode() if isinstance(d, bytes) else d for mime, d in data.items()}
+        request = {"answer": {"data": data, "metadata": metadata, "type_name": type(answer).__name__}}
+        with contextlib.suppress(TypeError, RecursionError):  # no JSON form: it stays in the sandbox as _answer
+            request["answer"]["value"] = plain(answer)
+        try:
+            encoded = json.dumps(request)
+        except (TypeError, ValueError):
+            request["answer"]["data"] = {"text/plain": str(data.get("text/plain", ""))}
+            request["answer"]["metadata"] = {}
+            encoded = json.dumps(request)
+        with lock:
+            ask_host(mark + encoded)
+        raise Answered
+
+    # ---- the cell ends at final_answer, and that is no error --------------------------------------------------------
+
+    def quiet(shell, kind, value, traceback, tb_offset=None):
+        return []
+
+    shell.set_custom_exc((Answered,), quiet)
+
+    def forget_answered(result):
+        if result is not None and isinstance(result.error_in_exec, Answered):
+            result.error_in_exec = None
+
+    shell.events.register("post_run_cell", forget_answered)
+
+    def stay(*_, **__):
+        print("The sandbox stays. Call final_answer(value) to end the task.", file=sys.stderr)
+
+    shell.ask_exit = stay
+
+    # The person's input() goes the same way, so that a tool call from a thread can't take its reply.
+    def input_request(prompt, ident, parent, password=False):
+        if prompt.startswith(mark):
+            return stock_input_request(prompt, ident, parent, password=password)
+        return call({"input": prompt, "password": bool(password)})
+
+    kernel._input_request = input_request
+
+    # ---- what is at hand ----------------------------------------------------------------------------------------
+
+    def names(items, limit=40):
+        listed = [str(item) for item in items]
+        more = f", … {len(listed) - limit} more" if len(listed) > limit else ""
+        return ", ".join(listed[:limit]) + more
+
+    def summary(value):
+        kind = type(value).__name__
+        if kind == "DataFrame" and hasattr(value, "shape") and hasattr(value, "columns"):
+            return f"{value.shape[0]} rows x {value.shape[1]} columns: {names(value.columns)}"
+        if isinstance(value, (bool, int, float, complex, type(None))):
+            return repr(value)
+        if isinstance(value, str):
+            return repr(value) if len(value) <= 60 else f"{len(value)} characters: {value[:50]!r}…"
+        if hasattr(value, "shape") and hasattr(value, "dtype"):
+            return f"shape {tuple(value.shape)}, {value.dtype}"
+        if isinstance(value, dict):
+            return f"{len(value)} keys: {names(value, 10)}"
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return f"{len(value)} items"
+        if isinstance(value, types.FunctionType):
+            return f"function {value.__name__}"
+        return ""
+
+    def variables(limit=30):
+        found = []
+        hidden = shell.user_ns_hidden
+        for name, value in list(shell.user_ns.items()):
+            if name.startswith("_") or hidden.get(name, shell) is value or name in offered:
+                continue
+            if isinstance(value, (types.ModuleType, type)):
+                continue
+            try:
+                said = summary(value)
+            except Exception:  # noqa: BLE001 - an object of the model's own making may raise anything
+                said = ""
+            found.append({"name": name, "type_name": type(value).__name__, "summary": said[:400]})
+        return found[-limit:]
+
+    def columns(path):
+        delimiter = {".csv": ",", ".tsv": "\t"}.get(os.path.splitext(path)[1].lower())
+        if delimiter is None:
+            return ""
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
+            head = next(csv.reader([file.readline(20_000)], delimiter=delimiter), [])
+        return "columns " + names(head)
+
+    def files(limit=20):
+        found = []
+        with os.scandir(".") as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                if entry.name.startswith(".") or not entry.is_file() or entry.name.endswith(".ipynb"):
+                    continue
+                try:
+                    found.append({"name": entry.name, "size": entry.stat().st_size, "summary": columns(entry.path)})
+                except (OSError, csv.Error):
+                    continue
+                if len(found) == limit:
+                    break
+        return found
+
+    # ---- values in and out --------------------------------------------------------------------------------------
+
+    def arrow_of(table):
+        try:
+            import pyarrow as pa
+        except ImportError:
+            raise TypeError("a table needs pyarrow in the sandbox's environment (pip install pyarrow)") from None
+        sink = pa.BufferOutputStream()
+        arrow = pa.Table.from_pandas(table)
+        with pa.ipc.new_stream(sink, arrow.schema) as writer:
+            writer.write_table(arrow)
+        return base64.b64encode(sink.getvalue()).decode()
+
+    def table_from(data):
+        try:
+            import pyarrow as pa
+        except ImportError:
+            raise TypeError("a table needs pyarrow in the sandbox's environment (pip install pyarrow)") from None
+        with pa.ipc.open_stream(data) as reader:
+            return reader.read_pandas()
+
+    offered = {"final_answer"}
+
+    class Service:
+        """What the host may ask for."""
+
+        def offer(self, tools):
+            for facts in tools:
+                offered.add(facts["name"])
+                shell.user_ns[facts["name"]] = make_tool(facts)
+            shell.user_ns["final_answer"] = final_answer
+            shell.user_ns.setdefault("_out", {})
+            return Packet(None)
+
+        def at_hand(self):
+            return Packet({"variables": variables(), "files": files()})
+
+        def facts(self):
+            import platform
+            from importlib.metadata import PackageNotFoundError, version
+
+            packages = {}
+            for name in ("ipython", "ipykernel", "numpy", "pandas", "matplotlib", "scipy", "scikit-learn", "pyarrow"):
+                with contextlib.suppress(PackageNotFoundError):
+                    packages[name] = version(name)
+            return Packet(
+                {
+                    "python": platform.python_version(),
+                    "workspace": os.getcwd(),
+                    "packages": packages,
+                }
+            )
+
+        def put(self, name, form):
+            data = bytes(kernel.get_parent("shell")["buffers"][0])
+            shell.user_ns[name] = table_from(data) if form == "table" else json.loads(data)
+            return Packet(None)
+
+        def get(self, name):
+            if name not in shell.user_ns:
+                raise NameError(f"the sandbox has no variable {name!r}")
+            value = shell.user_ns[name]
+            if type(value).__name__ == "DataFrame":
+                return Packet(["table", arrow_of(value)])
+            return Packet(["json", plain(value, name)])
+
+        def render(self, wanted):
+            texts = {}
+            for name in wanted:
+                if name in shell.user_ns:
+                    value = shell.user_ns[name]
+                    texts[name] = (value if isinstance(value, str) else str(value))[:20_000]
+            return Packet(texts)
+
+        def keep(self, number, text):
+            shell.user_ns.setdefault("_out", {})[number] = text
+            return Packet(None)
+
+    shell._cellwright = Service()
+    shell.user_ns["final_answer"] = final_answer
+    shell.user_ns["_out"] = {}
