@@ -1,0 +1,148 @@
+"""A provider on loopback that speaks OpenAI's streaming chat protocol, and misbehaves on request.
+
+    async with FakeProvider("cut") as provider:
+        model = LiteLLMModel("openai/x", api_base=provider.base_url, api_key="k")
+
+Modes: `ok` streams `reply` · `wrong_key` 401 · `unknown_model` 404 · `busy_once` 429 with Retry-After, then ok ·
+`broken` 500 always · `context` 400, too long · `cut` half a reply, then the connection drops · `slow` waits `delay`
+seconds before the first token · `endless` never ends · `malformed` a chunk that is no JSON · `reasoning` thinks first ·
+`silent_usage` never says what it used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+THOUGHT_AND_CODE = "Thought: Multiply.\n```python\nfinal_answer(6 * 7)\n```"
+USAGE = {
+    "prompt_tokens": 100,
+    "completion_tokens": 20,
+    "total_tokens": 120,
+    "prompt_tokens_details": {"cached_tokens": 64},
+    "completion_tokens_details": {"reasoning_tokens": 8},
+}
+_REFUSALS = {
+    "wrong_key": (401, "Incorrect API key provided", "invalid_api_key"),
+    "unknown_model": (404, "The model `x` does not exist", "model_not_found"),
+    "broken": (500, "The server had an error", "server_error"),
+    "context": (400, "This model's maximum context length is 8192 tokens", "context_length_exceeded"),
+}
+
+
+class FakeProvider:
+    """A real HTTP server on 127.0.0.1; `requests` holds the bodies it got."""
+
+    def __init__(
+        self, mode: str = "ok", *, reply: str = THOUGHT_AND_CODE, delay: float = 5.0, pace: float = 0.0
+    ) -> None:
+        """`delay`: seconds before the first token in mode `slow`; `pace`: seconds between tokens."""
+        self.mode, self.reply, self.delay, self.pace = mode, reply, delay, pace
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str] = []
+        self.pieces_sent = 0
+        self.closed_early = asyncio.Event()
+        """Set when a client went away before its reply was complete."""
+
+    async def __aenter__(self) -> Self:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()[:2]
+        self.base_url = f"http://{host}:{port}/v1"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        try:
+            await self._answer(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.closed_early.set()
+        except asyncio.CancelledError:
+            pass  # the test is over; asyncio's server logs a cancelled handler as an error
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
+        self.requests.append(json.loads(await reader.readexactly(int(headers["content-length"]))))
+        self.keys.append(headers.get("authorization", ""))
+        if self.mode == "busy_once" and len(self.requests) == 1:
+            return await _refuse(writer, 429, "Slow down", "rate_limit_exceeded", "Retry-After: 1\r\n")
+
+        if self.mode in _REFUSALS:
+            return await _refuse(writer, *_REFUSALS[self.mode])
+
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await writer.drain()
+        gone = asyncio.create_task(reader.read())  # ends when the client closes its side
+        sending = asyncio.create_task(self._send(writer))
+        try:
+            await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                self.closed_early.set()
+            else:
+                await sending
+        finally:
+            for task in (gone, sending):
+                task.cancel()
+            await asyncio.gather(gone, sending, return_exceptions=True)
+
+    async def _send(self, writer: asyncio.StreamWriter) -> None:
+        async for line in self._lines():
+            data = f"data: {line}\n\n".encode()
+            writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            await writer.drain()
+            self.pieces_sent += 1
+            await asyncio.sleep(self.pace)
+        if self.mode != "cut":
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+
+    async def _lines(self) -> AsyncIterator[str]:
+        pieces = [self.reply[at : at + 6] for at in range(0, len(self.reply), 6)]
+        if self.mode == "slow":
+            await asyncio.sleep(self.delay)
+        if self.mode == "reasoning":
+            yield _chunk({"reasoning_content": "Six times seven."})
+        if self.mode == "cut":
+            pieces = pieces[: len(pieces) // 2]
+        for piece in pieces:
+            yield _chunk({"content": piece})
+        if self.mode == "malformed":
+            yield '{"choices": [{'
+        while self.mode == "endless":
+            yield _chunk({"content": "and so on "})
+            await asyncio.sleep(0.001)
+        if self.mode == "cut":
+            return
+        yield _chunk({}, finish="stop")
+        if self.mode != "silent_usage":
+            yield json.dumps({**_frame(), "choices": [], "usage": USAGE})
+        yield "[DONE]"
+
+
+async def _refuse(writer: asyncio.StreamWriter, status: int, message: str, code: str, headers: str = "") -> None:
+    body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "code": code}}).encode()
+    head = f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+def _frame() -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "x-2026-01-01"}
+
+
+def _chunk(delta: dict[str, str], finish: str | None = None) -> str:
+    return json.dumps({**_frame(), "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
