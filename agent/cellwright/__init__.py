@@ -13,16 +13,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .agent import CodeAgent as CodeAgent
     from .errors import CellwrightError as CellwrightError
     from .limits import Limits as Limits
+    from .models.scripted import ScriptedModel as ScriptedModel
     from .run import Run as Run
     from .run import Step as Step
+    from .tools import Tool as Tool
+    from .tools import tool as tool
 
 _HOME = {
     "CellwrightError": "errors",
+    "CodeAgent": "agent",
     "Limits": "limits",
     "Run": "run",
+    "ScriptedModel": "models.scripted",
     "Step": "run",
+    "Tool": "tools",
+    "tool": "tools",
 }
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names of strings
 

@@ -172,7 +172,7 @@ class RunStarted(Event):
 
     run_id: str
     conversation: str
-    """Id shared by the runs that one agent does one after another; they share memory and sandbox."""
+    """Id shared by the runs that one agent does one after another in one sandbox."""
     task: str
     author: Literal["agent", "person"] = "agent"
     """`person`: a cell that somebody ran by hand in the sandbox; its code is the task."""
@@ -182,6 +182,8 @@ class RunStarted(Event):
     tools: tuple[ToolFacts, ...] = ()
     limits: Limits = field(default_factory=Limits)
     sandbox: SandboxFacts | None = None
+    is_fresh: bool = False
+    """True when the model is told nothing of the conversation's earlier runs."""
     parent: str | None = None
     """Run id from which this one branched."""
     version: str = ""

@@ -45,6 +45,8 @@ class ReplyEnd:
     """US dollars; None when the price is unknown."""
     model: str = ""
     """The provider's own id of the model that answered."""
+    is_truncated: bool = False
+    """True when the reply reached its token limit (`finish_reason` is `length`)."""
 
 
 ReplyPart = Union[Text, Reasoning, ReplyEnd]

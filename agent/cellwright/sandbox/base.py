@@ -166,6 +166,10 @@ class Sandbox(Protocol):
         """The values of variables as text for a prompt; unknown names are left out."""
         ...
 
+    async def keep(self, number: int, text: str) -> None:
+        """Store the whole text of an observation that the model saw in part, as `_out[number]`."""
+        ...
+
     async def at_hand(self) -> AtHand:
         """Variables and files, bounded."""
         ...

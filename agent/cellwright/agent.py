@@ -1,0 +1,215 @@
+"""The agent: what lasts from one task to the next.
+
+A `CodeAgent` holds model, tools, sandbox, memory and listeners; each task is done by a `Work` of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import UsageError
+from .events import Event, ReplyDelta, ValuePut
+from .guard import made_up_data
+from .limits import Limits
+from .loop import Guard, Listener, Work, new_id
+from .memory import Memory, system_prompt
+from .models.base import Model
+from .run import Run
+from .sandbox.base import Execution, Sandbox
+from .tools import Tool, collect
+
+if TYPE_CHECKING:
+    from .journal import Journal
+
+TASK_CHARACTERS = 200_000
+"""A longer task is refused: it is a file that was pasted."""
+
+
+class CodeAgent:
+    """An agent that answers tasks by writing Python, and remembers from one task to the next.
+
+    model: a `Model`, a litellm name such as `anthropic/claude-sonnet-4-5`, `embedded`, or None to take what is found.
+    tools: functions of the host that the code may call. sandbox: where code runs; a child kernel by default.
+    listeners: called with every event. journal: where runs are kept; the default one, another, or None for nowhere.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | None = None,
+        *,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        sandbox: Sandbox | None = None,
+        limits: Limits | None = None,
+        instructions: str = "",
+        listeners: Iterable[Listener] = (),
+        guards: Iterable[Guard] = (made_up_data,),
+        journal: Journal | Literal["default"] | None = "default",
+        on_input: Callable[[str, bool], Awaitable[str]] | None = None,
+    ) -> None:
+        self.model = model
+        self.tools = collect(tools)
+        self.sandbox: Sandbox = sandbox or _child_kernel()
+        self.limits = limits or Limits()
+        self.instructions = instructions
+        self.listeners = list(listeners)
+        self.guards = list(guards)
+        self.journal = journal
+        self.on_input = on_input
+        self.conversation = new_id()
+        self.memory: Memory | None = None
+        self.execution: Execution | None = None
+        """How the last action ended, as the sandbox said it."""
+        self.is_fresh = False
+        self._work: Work | None = None
+
+    async def run(self, task: str, **options: Any) -> Run:
+        """Do a task; options as for `stream`. The run tells how it went; it raises only for what could not begin."""
+        events = self.stream(task, **options)
+        async with aclosing(events):
+            return Run([event async for event in events if not isinstance(event, ReplyDelta)])
+
+    async def stream(
+        self,
+        task: str,
+        *,
+        reset: bool = False,
+        additional_args: Mapping[str, object] | None = None,
+        limits: Limits | None = None,
+        max_steps: int | None = None,
+    ) -> AsyncGenerator[Event]:
+        """Do a task and yield what happens. The conversation goes on from the task before.
+
+        reset: begin a new conversation in a new sandbox. additional_args: values put into the sandbox as variables.
+        limits, max_steps: for this run only. Raises `UsageError` for a task that is none, `ModelError` without a model.
+        """
+        if self._work is not None:
+            raise UsageError("This agent is at work; wait for it, or stop it.")
+        task = _checked(task)
+        values = _encoded(additional_args or {})
+        if reset:
+            await self.reset()
+        limits = limits or self.limits
+        work = Work(self, await self._model(), limits if max_steps is None else replace(limits, steps=max_steps))
+        async for event in self._streamed(work, work.do(task, values)):
+            yield event
+
+    async def run_by_hand(self, code: str) -> Run:
+        """Run a person's own code in the sandbox, on record: the model learns of it with the next task."""
+        if self._work is not None:
+            raise UsageError("This agent is at work; wait for it, or stop it.")
+        work = Work(self, None, replace(self.limits, steps=None, seconds=None, action_seconds=None))
+        stream = self._streamed(work, work.run_by_hand(code))
+        async with aclosing(stream):
+            return Run([event async for event in stream])
+
+    async def _streamed(self, work: Work, doing: Awaitable[None]) -> AsyncGenerator[Event]:
+        """The events of `work`, done in a task of its own; leaving early stops it."""
+        self._work = work
+        work.task = task = asyncio.ensure_future(doing)
+        task.add_done_callback(lambda _: work.events.put_nowait(None))
+        try:
+            while (event := await work.events.get()) is not None:
+                yield event
+            task.result()
+        finally:
+            if not task.done():
+                work.stop()
+                await asyncio.wait({task}, timeout=5.0)
+            self._work = None
+
+    def stop(self) -> None:
+        """End the run under way with status `interrupted`. For the loop's own thread; does nothing without a run."""
+        if self._work:
+            self._work.stop()
+
+    @property
+    def is_working(self) -> bool:
+        """True while a task is being done."""
+        return self._work is not None
+
+    def forget(self) -> None:
+        """Begin a new chat: the model is told nothing of what was; the sandbox's variables stay."""
+        self.is_fresh = True
+
+    async def reset(self) -> None:
+        """Begin anew: a new conversation, and a new sandbox without variables."""
+        self.conversation = new_id()
+        self.memory = None
+        if self.sandbox.is_running:
+            await self.sandbox.restart()
+
+    def warm_up(self) -> None:
+        """Begin what takes seconds in the background. Returns at once."""
+        if self.model is not None and not isinstance(self.model, str):
+            self.model.warm_up()
+
+    async def aclose(self) -> None:
+        """End the sandbox, and release what the model holds."""
+        await self.sandbox.close()
+        if self.model is not None and not isinstance(self.model, str):
+            await self.model.aclose()
+        if self.journal is not None and self.journal != "default":
+            await self.journal.aclose()
+
+    async def __aenter__(self) -> CodeAgent:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def _model(self) -> Model:
+        if self.model is None or isinstance(self.model, str):
+            from .models.choice import choose
+
+            model: Model = (await choose(self.model)).model
+            self.model = model
+            return model
+        return self.model
+
+    def open_journal(self) -> Journal | None:
+        if self.journal == "default":
+            from .journal import Journal, default_path
+
+            self.journal = Journal(default_path())
+        return self.journal
+
+    def memory_for(self, model: Model) -> Memory:
+        """The conversation so far; another model or other tools carry it on under a new head."""
+        system = system_prompt([tool.facts for tool in self.tools.values()], self.instructions)
+        if self.memory is None:
+            self.memory = Memory(system, model.examples)
+        else:
+            self.memory.set_head(system, model.examples)
+        return self.memory
+
+
+def _checked(task: str) -> str:
+    task = task.strip()
+    if not task:
+        raise UsageError("The task is empty. Write what is to be done, e.g. `What is the mean of age in data.csv?`")
+    if "\x00" in task or sum(not c.isprintable() and not c.isspace() for c in task) > max(8, len(task) // 20):
+        raise UsageError("The task is not text: it holds binary data. Put the data in a file and name the file.")
+    if len(task) > TASK_CHARACTERS:
+        raise UsageError(
+            f"The task has {len(task):,} characters, {TASK_CHARACTERS:,} are allowed. "
+            "Put the data in a file and name the file."
+        )
+    return task
+
+
+def _encoded(values: Mapping[str, object]) -> list[ValuePut]:
+    if not values:
+        return []
+    from .sandbox.values import encode
+
+    return [ValuePut(name=name, form=form, value=value) for name, (form, value) in encode(values).items()]
+
+
+def _child_kernel() -> Sandbox:
+    from .sandbox.child import ChildKernel
+
+    return ChildKernel()
