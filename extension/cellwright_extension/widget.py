@@ -1,0 +1,151 @@
+"""The live view of a run: a listener that shows events in the notebook as they happen.
+
+`RunView.take` folds each event into a `Run` and tells the page what changed (`messages`). Changes are numbered, only
+appended, and gathered to at most fifteen messages a second: a server counts them, and 6,000 single tokens once froze
+the page. A page that missed a number, or joins late, gets a snapshot. While the run goes on, `display_view` shows the
+widget; `finish` puts the static twin in its place, because a saved widget shows an error when its kernel is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+import anywidget
+import traitlets
+
+from cellwright.events import Event, RunEnded
+from cellwright.run import Run
+
+from .messages import Message, changes, joined, snapshot
+from .view import static_html, static_text
+
+SECONDS_BETWEEN_MESSAGES = 1 / 15
+
+
+def _static(name: str) -> str:
+    # As text, not as a path: anywidget would start a thread that watches the file.
+    return (files("cellwright_extension") / "static" / name).read_text(encoding="utf-8")
+
+
+class RunView(anywidget.AnyWidget):
+    """One run, live. `on_stop` is called when the person presses Stop.
+
+    `on_stop` may come in any thread: with ipykernel 7.4 it is the kernel's main thread, with 7.1 a subshell's. So it
+    should do no more than `loop.call_soon_threadsafe(...)`. `take` belongs to the thread of the run's event loop.
+    """
+
+    _esm = _static("run_view.js")
+    _css = _static("run_view.css")
+    # What a page that opens later (or is reloaded) starts from: made at the moment when it is asked for.
+    start = traitlets.Any().tag(sync=True, to_json=lambda _value, view: view._snapshot())
+
+    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+        self.run = Run()
+        self._on_stop = on_stop
+        self._queue: list[Message] = []
+        self._number = 0
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # A snapshot may be asked for in another thread than the run's.
+        self._lock = threading.RLock()
+        super().__init__()
+        self.on_msg(self._receive)
+
+    def take(self, event: Event) -> None:
+        """Show what `event` changed. Never waits; takes `ReplyDelta` too."""
+        with self._lock:
+            self.run.add(event)
+            for message in changes(self.run, event):
+                self._put(message)
+        wait = self._sent_at + SECONDS_BETWEEN_MESSAGES - time.monotonic()
+        if wait <= 0 or isinstance(event, RunEnded):
+            self._flush()
+        elif self._queue and self._timer is None:
+            self._flush_after(wait)
+
+    def _put(self, message: Message) -> None:
+        if self._queue and (both := joined(self._queue[-1], message)):
+            self._queue[-1] = both
+        else:
+            self._queue.append(message)
+
+    def _flush_after(self, seconds: float) -> None:
+        try:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._flush)
+        except RuntimeError:
+            return  # without a loop (a run played from the journal) the next event, or the last, flushes
+
+    def _flush(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        with self._lock:
+            self._send_queue()
+
+    def _send_queue(self) -> None:
+        if self._queue:
+            self._number += 1
+            changed, self._queue = self._queue, []
+            self._sent_at = time.monotonic()
+            self.send({"number": self._number, "changes": changed})
+
+    def _snapshot(self) -> dict[str, Any]:
+        with self._lock:
+            # What is queued is in the run already. Sent first, it has a number, and no page shows it twice.
+            self._send_queue()
+            return {"number": self._number, "snapshot": list(snapshot(self.run))}
+
+    def _receive(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        match content.get("op"):
+            case "stop" if self._on_stop:
+                self._on_stop()
+            case "sync":
+                self.send(self._snapshot())
+
+    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The widget, and beside it the static forms for front ends that have no widgets."""
+        data, metadata = super()._repr_mimebundle_() or ({}, {})
+        return data | static_bundle(self.run), metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Where a view stands in the notebook."""
+
+    display_id: str
+
+
+def static_bundle(run: Run, *, with_answer: bool = True) -> dict[str, str]:
+    """The run as a mime bundle that lasts."""
+    return {
+        "text/html": static_html(run, with_answer=with_answer),
+        "text/plain": static_text(run, with_answer=with_answer),
+    }
+
+
+def display_view(view: RunView) -> Shown:
+    """Show `view` in the running cell."""
+    from IPython.display import display
+
+    shown = Shown(uuid4().hex)
+    display(view, display_id=shown.display_id)  # type: ignore[no-untyped-call]
+    return shown
+
+
+def finish(shown: Shown, run: Run, *, with_answer: bool = True) -> None:
+    """Put the static twin in the place of the live view; without the answer where the cell shows it anyway.
+
+    The widget is not closed: when the page was reloaded in mid-run this update is lost, and then the open model still
+    shows the finished run.
+    """
+    from IPython.display import publish_display_data
+
+    data = static_bundle(run, with_answer=with_answer)
+    publish_display_data(data, transient={"display_id": shown.display_id}, update=True)  # type: ignore[no-untyped-call]
