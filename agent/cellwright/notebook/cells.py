@@ -1,0 +1,116 @@
+"""Cells of nbformat 4.5, with ids that are the same for the same run, and outputs as nbformat wants them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..events import CellOutput, Display, Event, Failure, Json, MimeBundle, Stream, to_json
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+_JSON_MIME = re.compile(r"application/(.*\+)?json$")
+
+
+def markdown(key: str, text: str, facts: Mapping[str, Json]) -> NotebookNode:
+    """A Markdown cell. `key` is unique in the notebook and makes the id; `facts` become `metadata.cellwright`."""
+    cell: NotebookNode = _v4().new_markdown_cell(text, id=cell_id(key), metadata={"cellwright": dict(facts)})
+    return cell
+
+
+def code(
+    key: str,
+    source: str,
+    facts: Mapping[str, Json],
+    *,
+    outputs: Iterable[NotebookNode] = (),
+    tags: Iterable[str] = (),
+    hidden: bool = False,
+) -> NotebookNode:
+    """A code cell; `hidden` folds its source in JupyterLab. Execution counts are set when the notebook is whole."""
+    metadata: dict[str, Any] = {"cellwright": dict(facts)}
+    if tags := list(tags):
+        metadata["tags"] = tags
+    if hidden:
+        metadata["jupyter"] = {"source_hidden": True}
+    cell: NotebookNode = _v4().new_code_cell(source, id=cell_id(key), outputs=list(outputs), metadata=metadata)
+    return cell
+
+
+def whole(cells: list[NotebookNode], metadata: Mapping[str, Json]) -> NotebookNode:
+    """The notebook of these cells; code cells are counted as a kernel that runs them from the top would."""
+    code_cells = (cell for cell in cells if cell.cell_type == "code")
+    for count, cell in enumerate(code_cells, 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+    made: NotebookNode = _v4().new_notebook(cells=cells, metadata=dict(metadata))
+    return made
+
+
+def cell_id(key: str) -> str:
+    """An id of nbformat 4.5 for `key`: the same key, the same id."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def output(shown: CellOutput) -> NotebookNode:
+    """One output of a cell; `Clear` and updates are already folded in (`run.show`)."""
+    if isinstance(shown, Stream):
+        return _output("stream", name=shown.name, text=shown.text)
+    if isinstance(shown, Failure):
+        return _output("error", ename=shown.ename, evalue=shown.evalue, traceback=list(shown.traceback))
+    assert isinstance(shown, Display)
+    return display(shown.data, shown.metadata, shown.is_result)
+
+
+def display(data: MimeBundle, metadata: MimeBundle, is_result: bool = False) -> NotebookNode:
+    """A mime bundle as output: the value of the cell, or something displayed."""
+    texts = {
+        # nbformat takes structured data only under JSON's own mime types.
+        mime: value if isinstance(value, str) or _JSON_MIME.match(mime) else json.dumps(value)
+        for mime, value in data.items()
+    }
+    if is_result:
+        return _output("execute_result", data=texts, metadata=dict(metadata), execution_count=None)
+    return _output("display_data", data=texts, metadata=dict(metadata))
+
+
+def facts(event: Event, *without: str) -> dict[str, Json]:
+    """The event as JSON data, without the fields that the notebook shows elsewhere."""
+    data: dict[str, Json] = json.loads(to_json(event))
+    return {key: value for key, value in data.items() if key not in without and key != "kind"}
+
+
+def fenced(text: str, language: str = "") -> str:
+    """`text` as a Markdown code block, whatever back quotes are in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def quoted(text: str) -> str:
+    """`text` as a Markdown quotation."""
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines()) or ">"
+
+
+def inline(text: str) -> str:
+    """`text` as inline code, in one line, fit for a table's cell."""
+    folded = " ".join(text.split()).replace("`", "'").replace("|", "\\|")
+    return f"`{folded}`" if folded else "–"
+
+
+def _output(kind: str, **fields: Json) -> NotebookNode:
+    made: NotebookNode = _v4().new_output(kind, **fields)
+    return made
+
+
+def _v4() -> Any:
+    # nbformat takes 100 ms to import, and has no types here.
+    from nbformat import v4
+
+    return v4
