@@ -171,12 +171,12 @@ def _started() -> Running:
         if line.startswith("{"):
             break
     else:
-        raise ModelUnavailable(NAME, _cause(process.wait()))
+        raise ModelUnavailable(NAME, cause(process.wait()))
     process.stdout.close()
     said = json.loads(line)
     if why := said.get("error"):
         _stop(process)
-        raise ModelUnavailable(NAME, _explained(why))
+        raise ModelUnavailable(NAME, cause(1, why))
     return Running(process, said["api_base"], said["api_key"])
 
 
@@ -202,18 +202,15 @@ def _threads() -> int:
     return min(count, MOST_THREADS)
 
 
-def _cause(status: int) -> str:
+def cause(status: int, why: str = "") -> str:
+    """What an exit status and a last line of llama.cpp's process mean, and what to do about it."""
     if status == -4:  # SIGILL
         return "llama.cpp needs a processor with AVX2, and this one has none."
     if status == -9:
         return "The system ended it, probably for want of memory (it needs 2 GB)."
-    return f"llama.cpp ended with status {status} while it loaded the model."
-
-
-def _explained(why: str) -> str:
     if "libgomp" in why:
         return "llama.cpp needs the system's libgomp (Debian, Ubuntu: `apt-get install libgomp1`)."
-    return f"{one_line(why, 200).rstrip('.')}."
+    return f"{one_line(why, 200).rstrip('.') or f'llama.cpp ended with status {status}'}."
 
 
 # ---- prompts ---------------------------------------------------------------------------------------------------------
