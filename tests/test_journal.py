@@ -166,6 +166,14 @@ async def test_the_same_event_twice_is_refused_and_the_run_goes_on(journal: Jour
     assert (await journal.run("r")).events == listed
 
 
+async def test_half_a_character_does_not_end_the_run(journal: Journal) -> None:
+    await journal.append("r", events("r")[0])
+    await journal.append("r", ReplyReceived(seq=1, step=1, text="x\ud83dy", usage=Usage(), cost=None, seconds=0.1))
+    reply = (await journal.run("r")).steps[0].reply
+    assert reply
+    assert reply.text == "x?y"
+
+
 async def test_cancelling_loses_and_reorders_nothing(journal: Journal) -> None:
     listed = events("r", steps=50)
     for event in listed:

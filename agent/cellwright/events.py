@@ -7,6 +7,7 @@ to JSON and back unchanged (`to_json`, `from_json`). `ReplyDelta` alone is live 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -369,8 +370,13 @@ def _adapter() -> TypeAdapter[AnyEvent]:
 
 
 def to_json(event: Event) -> str:
-    """The event as one line of JSON."""
-    return _adapter().dump_json(event).decode()  # type: ignore[arg-type]
+    """The event as one line of JSON. Half characters (lone surrogates), which JSON can't hold, become `?`."""
+    try:
+        return _adapter().dump_json(event).decode()  # type: ignore[arg-type]
+    except ValueError:
+        # Models and code do write them ("\\ud83d"), and a run must not end, or lose its record, for one.
+        data = _adapter().dump_python(event)  # type: ignore[arg-type]
+        return json.dumps(data, ensure_ascii=False, allow_nan=False).encode(errors="replace").decode()
 
 
 def from_json(text: str | bytes) -> AnyEvent:

@@ -52,7 +52,7 @@ def write(runs: Sequence[Run], path: Path | str) -> None:
     try:
         nbformat.validate(made)
         text: str = nbformat.writes(made)  # type: ignore[no-untyped-call]
-        _replace(path, (text.rstrip("\n") + "\n").encode())
+        _replace(path, (text.rstrip("\n") + "\n").encode(errors="replace"))
     except OSError as error:
         raise ExportError(f"{path} can't be written: {error.strerror or error}. Choose another path.") from error
     except (nbformat.ValidationError, ValueError) as error:
