@@ -83,11 +83,22 @@ def _terminal_line(line: str) -> str:
     return shown
 
 
+_HIDDEN = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: "\u2421"}
+_TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\N{REPLACEMENT CHARACTER}")
+
+
+def visible_code(code: str) -> str:
+    """Code in which nothing hides: control characters, and those that turn the reading direction, are made visible."""
+    return code.replace("\r\n", "\n").translate(_HIDDEN | _TURNING)
+
+
 def appended(text: str, piece: int) -> tuple[int, str]:
     """How what is shown changed when the last `piece` characters of `text` came: characters to drop, then to add."""
     end = len(text) - piece
     # Only the last line can change. A progress bar can make it endless: then its last few redraws decide.
-    start = max(text.rfind("\n", 0, end) + 1, text.find("\r", max(0, end - _LINE_LIMIT), end))
+    start = text.rfind("\n", 0, end) + 1
+    if end - start > _LINE_LIMIT:
+        start = max(start, text.find("\r", end - _LINE_LIMIT, end))
     before, after = terminal_text(text[start:end]), terminal_text(text[start:])
     same = 0
     while same < min(len(before), len(after)) and before[same] == after[same]:
@@ -122,18 +133,18 @@ def code_html(code: str) -> str:
     from pygments import highlight
 
     lexer, formatter = _pygments()
-    return highlight(clip(code), lexer, formatter)
+    return highlight(clip(visible_code(code)), lexer, formatter)
 
 
 def markdown_html(text: str) -> str:
     """Markdown; raw HTML in it is shown as text."""
-    return safe_html(str(_markdown()(clip(text))))
+    return safe_html(str(_markdown()(clip(terminal_text(text)))))
 
 
 def safe_html(html: str) -> str:
     """Markup cut down to what lays out text and tables: no scripts, handlers, forms, classes, far pictures."""
     return nh3.clean(
-        html,
+        _CONTROL.sub("", html.replace("\x1b", "")),
         tags=_TAGS,
         attributes={"*": {"style", "title"}, **_ATTRIBUTES},
         allowed_classes={"table": {"dataframe"}},
@@ -180,7 +191,7 @@ def failing_line(failure: Failure, code: str) -> str:
     lines = code.splitlines()
     if failure.line is None or not 0 < failure.line <= len(lines):
         return ""
-    return f"line {failure.line}: {lines[failure.line - 1].strip()}"
+    return f"line {failure.line}: {visible_code(lines[failure.line - 1]).strip()}"
 
 
 # ---- mime types -----------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from .render import (
     output_html,
     terminal_text,
     text_html,
+    visible_code,
 )
 
 Tone = Literal["running", "good", "warn", "bad"]
@@ -82,7 +83,7 @@ def header(run: Run) -> Header:
         status=status,
         tone=tone,
         reason=terminal_text(run.reason),
-        model=run.started.model if run.started else "",
+        model=terminal_text(run.started.model) if run.started else "",
         steps=_steps(run),
         spent=tuple(_spent(run)),
         marks=tuple(_marks(run)),
@@ -177,15 +178,21 @@ def step_state(run: Run, step: Step) -> tuple[StepState, str]:
     if step.error and step.outcome == "error":
         word = step.error.ename
     seconds = "" if step.outcome == "denied" else duration(step.seconds)
-    return state, " · ".join(filter(None, (clip(word, 80), seconds)))
+    return state, " · ".join(filter(None, (clip(terminal_text(word), 80), seconds)))
 
 
 def headline(step: Step) -> str:
     """The step in a few words: the first sentence of its thought, else its first line of code."""
-    plain = re.sub(r"[*`]+|\b_|_\b|^[#>\s]+|\[([^\]]*)\]\([^)]*\)", r"\1", terminal_text(thought(step)), flags=re.M)
-    first = next((line.strip() for line in (plain.strip() or step.code).splitlines() if line.strip()), "")
+    first = next(
+        (line.strip() for line in (_plain(thought(step)) or visible_code(step.code)).splitlines() if line.strip()), ""
+    )
     sentence = re.split(r"(?<=[.!?:])\s", first, maxsplit=1)[0].rstrip(":")
     return sentence if len(sentence) <= 90 else sentence[:89].rstrip() + "…"
+
+
+def _plain(markdown: str) -> str:
+    marks = r"[*`]+|\b_|_\b|^[#>\s]+|\[([^\]]*)\]\([^)]*\)"
+    return re.sub(marks, r"\1", terminal_text(markdown), flags=re.M).strip()
 
 
 def thought(step: Step) -> str:
@@ -229,6 +236,7 @@ def notes(step: Step) -> Iterator[str]:
 
 _QUIET = "opacity:0.75;font-size:90%"
 _BOX = "border:1px solid #8888;border-radius:8px;padding:10px 14px;margin:4px 0"
+_CODE = "border:1px solid #8886;border-radius:6px;padding:2px 10px;margin:6px 0;overflow:auto"
 _BODY = "border-left:2px solid #8888;padding:2px 0 2px 12px;margin:2px 0 8px 4px"
 
 
@@ -269,9 +277,10 @@ def _wants_to_be_seen(run: Run, step: Step) -> bool:
 
 
 def _body_html(step: Step) -> str:
-    parts = [markdown_html(thought(step))] if thought(step) else []
+    # A thought of one sentence stands in the summary already.
+    parts = [markdown_html(thought(step))] if _plain(thought(step)) != headline(step) else []
     if step.code:
-        parts.append(code_html(step.code))
+        parts.append(f'<div style="{_CODE}">{code_html(step.code)}</div>')
     parts += [f'<div style="{MONO};{_QUIET}">{escaped(call_text(call))}</div>' for call in step.calls]
     parts += [output_block(output_html(output, step.code)) for output in step.outputs]
     parts += [f"<div><i>{escaped(note)}</i></div>" for note in notes(step)]
@@ -329,7 +338,7 @@ def _step_lines(run: Run, step: Step) -> Iterator[str]:
     if text := thought(step).strip():
         yield from _indented(text, "  ")
     if step.code:
-        yield from _indented(step.code, "  | ")
+        yield from _indented(visible_code(step.code), "  | ")
     for call in step.calls:
         yield f"  {call_text(call)}"
     for output in step.outputs:

@@ -153,7 +153,8 @@ def _wait_until_up(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None
 
 
 def _write(path: Path, notebook: NotebookNode, kernel: str) -> None:
-    notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel}
+    # With a language left in, JupyterLab would start any kernel of that language.
+    notebook.metadata = {"kernelspec": {"name": kernel, "display_name": kernel}}
     nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
 
 
