@@ -18,8 +18,8 @@ _JSON_MIME = re.compile(r"application/(.*\+)?json$")
 
 def markdown(key: str, text: str, facts: Mapping[str, Json]) -> NotebookNode:
     """A Markdown cell. `key` is unique in the notebook and makes the id; `facts` become `metadata.cellwright`."""
-    cell: NotebookNode = _v4().new_markdown_cell(text, id=cell_id(key), metadata={"cellwright": dict(facts)})
-    return cell
+    metadata = {"cellwright": dict(facts)}
+    return _node({"id": cell_id(key), "cell_type": "markdown", "source": text, "metadata": metadata})
 
 
 def code(
@@ -37,8 +37,16 @@ def code(
         metadata["tags"] = tags
     if hidden:
         metadata["jupyter"] = {"source_hidden": True}
-    cell: NotebookNode = _v4().new_code_cell(source, id=cell_id(key), outputs=list(outputs), metadata=metadata)
-    return cell
+    return _node(
+        {
+            "id": cell_id(key),
+            "cell_type": "code",
+            "source": source,
+            "metadata": metadata,
+            "outputs": list(outputs),
+            "execution_count": None,
+        }
+    )
 
 
 def whole(cells: list[NotebookNode], metadata: Mapping[str, Json]) -> NotebookNode:
@@ -49,8 +57,7 @@ def whole(cells: list[NotebookNode], metadata: Mapping[str, Json]) -> NotebookNo
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
-    made: NotebookNode = _v4().new_notebook(cells=cells, metadata=dict(metadata))
-    return made
+    return _node({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells})
 
 
 def cell_id(key: str) -> str:
@@ -105,12 +112,13 @@ def inline(text: str) -> str:
 
 
 def _output(kind: str, **fields: Json) -> NotebookNode:
-    made: NotebookNode = _v4().new_output(kind, **fields)
+    return _node({"output_type": kind, **fields})
+
+
+def _node(data: Mapping[str, Json]) -> NotebookNode:
+    # Not nbformat's `new_code_cell` and its like: each validates what it makes, which took most of an export's time.
+    # `write` validates the whole, once.
+    from nbformat import from_dict
+
+    made: NotebookNode = from_dict(data)  # type: ignore[no-untyped-call]
     return made
-
-
-def _v4() -> Any:
-    # nbformat takes 100 ms to import, and has no types here.
-    from nbformat import v4
-
-    return v4

@@ -46,12 +46,13 @@ def notebook(runs: Sequence[Run]) -> NotebookNode:
 def write(runs: Sequence[Run], path: Path | str) -> None:
     """Write the audit notebook to `path`, whole or not at all; a file there is replaced. Raises `ExportError`."""
     import nbformat
+    from nbformat import v4
 
     path = Path(path)
     made = notebook(runs)
     try:
         nbformat.validate(made)
-        text: str = nbformat.writes(made)  # type: ignore[no-untyped-call]
+        text: str = v4.writes(made)  # type: ignore[no-untyped-call]  # `nbformat.writes` would validate again
         _replace(path, (text.rstrip("\n") + "\n").encode(errors="replace"))
     except OSError as error:
         raise ExportError(f"{path} can't be written: {error.strerror or error}. Choose another path.") from error
