@@ -164,8 +164,8 @@ class _Writer:
             self._step(step, is_by_hand=start.author == "person")
         if run.answered and not run.answered.confirmed:
             self._unconfirmed(run.answered)
-        last = run.events[-1]
-        self._markdown("end", last.seq, ending(run))
+        if start.author == "agent" or run.status != "success":
+            self._markdown("end", run.events[-1].seq, ending(run))
 
     def _value(self, value: ValuePut) -> None:
         if value.form == "table":
