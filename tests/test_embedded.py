@@ -17,6 +17,7 @@ from cellwright.errors import ContextFull, ModelFileError, ModelUnavailable
 from cellwright.models import embedded
 from cellwright.models.base import Message, ReplyEnd, ReplyPart, Sampling, Text
 from cellwright.models.embedded import EmbeddedModel
+from cellwright.models.providers import loaded_litellm
 
 ASK = [Message("system", "You are a Python agent."), Message("user", "Task: What is 2**10?")]
 
@@ -58,6 +59,8 @@ def test_examples_alternate_and_have_the_form_of_a_reply() -> None:
 
 
 async def test_without_the_file_it_says_how_to_get_it(empty_cache: None) -> None:
+    # Wait for the import: pytest turns warnings into errors between tests, in the middle of what a thread imports.
+    await loaded_litellm()
     model = EmbeddedModel()
     model.warm_up()
     with pytest.raises(ModelFileError, match="cellwright model pull"):

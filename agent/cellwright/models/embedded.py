@@ -122,7 +122,10 @@ class _SharedServer:
         """Note the user, and start the server in a thread unless it runs or is being started. Returns at once."""
         with self._lock:
             self._users.add(user)
-            if self._running is None or _is_over(self._running):
+            if self._running and _is_over(self._running):
+                self._running.add_done_callback(_end)  # it is dead, but its pipe is still open
+                self._running = None
+            if self._running is None:
                 self._running = Future()
                 self._running.set_running_or_notify_cancel()  # one waiter's cancellation is not the others'
                 threading.Thread(target=_start_into, args=(self._running,), name="embedded-start", daemon=True).start()

@@ -103,7 +103,7 @@ class LiteLLMModel:
 
     def count(self, messages: Sequence[Message], reply: str) -> tuple[Usage, float | None]:
         """An estimate of tokens and price (US dollars), made without network."""
-        if not (_imported and _imported.done()):
+        if not (_imported and _imported.done()) or _imported.exception():
             return count_by_length(messages, reply), None
         litellm = _imported.result()
         usage = Usage(
@@ -203,7 +203,7 @@ def import_litellm() -> Future[ModuleType]:
     """Begin to import litellm in a thread, or join the thread that does. Returns at once."""
     global _imported  # noqa: PLW0603 - one per process
     with _import_lock:
-        if _imported is None:
+        if _imported is None or (_imported.done() and _imported.exception()):  # a failed import is tried again
             _imported = Future()
             _imported.set_running_or_notify_cancel()  # so that a cancelled waiter can't cancel it for the others
             threading.Thread(target=_import_into, args=(_imported,), name="import-litellm", daemon=True).start()
