@@ -1,0 +1,124 @@
+"""The options of a task, one table for the command line, the magic and the kernel.
+
+Each option is a click option; `parse` reads a line as a shell would. A mistake is one line that names the nearest word.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import click
+
+from .errors import UsageError
+from .events import Json
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+COUNT = click.IntRange(min=1)
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names of variables, separated by commas."""
+
+    name = "names"
+
+    def convert(
+        self, value: Json, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """`a,b` -> `("a", "b")`."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in str(value).split(","))
+        for name in names:
+            if not name.isidentifier():
+                self.fail(f"{name!r} is not the name of a variable.", param, ctx)
+        return names
+
+
+def settings_options() -> list[click.Option]:
+    """What holds for every face: the model, and what a run may spend."""
+    return [
+        click.Option(["--model", "-m"], help="A litellm name, e.g. anthropic/claude-sonnet-4-5, or embedded."),
+        click.Option(["--max-steps"], type=COUNT, help="Replies of the model."),
+        click.Option(["--max-seconds"], type=POSITIVE, help="Wall time of the whole run, in seconds."),
+        click.Option(["--max-tokens"], type=COUNT, help="Tokens sent and written, over all replies."),
+        click.Option(["--budget"], type=POSITIVE, help="US dollars."),
+        click.Option(["--action-seconds"], type=POSITIVE, help="Wall time of one action, in seconds."),
+        click.Option(["--instructions"], help="What the agent should keep in mind for every task."),
+        click.Option(["--kernel-name"], help="The Jupyter kernelspec in which the code runs."),
+    ]
+
+
+def magic_options() -> list[click.Option]:
+    """What `%%agent` takes besides."""
+    return [
+        click.Option(["--in", "put"], type=Names(), default=(), help="Variables to copy into the sandbox: a,b."),
+        click.Option(["--out", "out"], help="Variable of the notebook that gets the answer."),
+        click.Option(["--new"], is_flag=True, help="Begin a new chat; the sandbox's variables stay."),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """Options of one task, as `%%agent` takes them."""
+
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    """Option -> value, for `Settings`; only those that were given."""
+    put: tuple[str, ...] = ()
+    out: str | None = None
+    new: bool = False
+    help: str = ""
+    """The help text, when it was asked for instead."""
+
+
+def parse_magic(line: str) -> TaskOptions:
+    """The options on a `%%agent` line. Raises `UsageError` in one line."""
+    command = click.Command("%%agent", params=[*settings_options(), *magic_options()], help=MAGIC_HELP)
+    words = split(line)
+    if {"--help", "-h"} & set(words):
+        return TaskOptions(help=command.get_help(click.Context(command, info_name="%%agent")))
+    given = arguments(command, words)
+    own = {item.name for item in fields(TaskOptions)} - {"settings", "help"}
+    if given.get("out") is not None and not given["out"].isidentifier():
+        raise UsageError(f"--out: {given['out']!r} is not the name of a variable.")
+    return TaskOptions(
+        settings={name: value for name, value in given.items() if name not in own and value is not None},
+        **{name: given[name] for name in own},
+    )
+
+
+MAGIC_HELP = """Do the task in the cell below.
+
+{name} in the task is replaced by the value of that variable. The agent's code runs in a sandbox that keeps its
+variables from one cell to the next; --in copies variables there, --out brings the answer back."""
+
+
+def split(line: str) -> list[str]:
+    """The words of a line, quoted as in a shell. Raises `UsageError` for an open quote."""
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{str(error).rstrip('.')} in: {line}") from None
+
+
+def arguments(command: click.Command, words: Sequence[str]) -> dict[str, Json]:
+    """The parameters of a click command. Raises `UsageError` with click's message, nearest word included."""
+    try:
+        return dict(command.make_context(command.name, list(words), resilient_parsing=False).params)
+    except click.ClickException as error:
+        raise UsageError(one_line_of(error)) from None
+
+
+def one_line_of(error: click.ClickException) -> str:
+    """What click says of a mistake, without usage and hint lines."""
+    return " ".join(error.format_message().split())
+
+
+def existing_file(name: str) -> Path:
+    """The path of a file that is there. Raises `UsageError`."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UsageError(f"There is no file {name}.")
+    return path

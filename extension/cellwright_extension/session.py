@@ -1,0 +1,220 @@
+"""One notebook's conversation: an agent, its sandbox, and the view of each run. The kernel and the magic both use it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cellwright.agent import CodeAgent
+from cellwright.errors import RunFailed, RunInterrupted, UsageError
+from cellwright.events import AnswerGiven, Event, Json
+from cellwright.models.choice import choose
+from cellwright.sandbox.child import ChildKernel
+from cellwright.sandbox.values import decode
+from cellwright.settings import Settings, gather
+from cellwright.tools import Tool
+
+if TYPE_CHECKING:
+    from cellwright.journal import Journal
+    from cellwright.models.base import Model
+    from cellwright.run import Run
+
+_NAME_IN_BRACES = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+Ask = Callable[[str, bool], Awaitable[str]]
+"""Prompt, and whether to hide what is typed -> the line."""
+
+
+class Session:
+    """A conversation at a notebook.
+
+    config: traitlets configuration of the shell (`c.Cellwright.*`). ask: asks the person for a line, None where nobody is.
+    """
+
+    def __init__(self, config: Mapping[str, Json] | None = None, ask: Ask | None = None) -> None:
+        self._config = config
+        self._ask = ask
+        self._flags: dict[str, Json] = {}
+        self._agent: CodeAgent | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.tools: dict[str, Tool] = {}
+        self.last_run: Run | None = None
+        self.model_reason = ""
+        """Why the model at hand was chosen."""
+
+    @property
+    def settings(self) -> Settings:
+        """What holds for the next task. Raises `ConfigError`."""
+        return gather(self._flags, self._config)
+
+    def change(self, **flags: Json) -> None:
+        """Change settings for the tasks that follow; None takes a change back."""
+        before = dict(self._flags)
+        self._flags = {name: value for name, value in {**before, **flags}.items() if value is not None}
+        try:
+            self.settings  # noqa: B018 - a wrong value must not stay
+        except Exception:
+            self._flags = before
+            raise
+
+    @property
+    def agent(self) -> CodeAgent:
+        """The agent, made when it is first needed."""
+        if self._agent is None:
+            settings = self.settings
+            self._agent = CodeAgent(
+                sandbox=ChildKernel(settings.kernel_name, output_bytes=settings.limits.output_bytes),
+                on_input=self._ask,
+                journal=_journal(settings),
+            )
+        return self._agent
+
+    @property
+    def journal(self) -> Journal:
+        """Where the runs of this session are kept."""
+        journal = self.agent.open_journal()
+        if journal is None:
+            raise UsageError("This session keeps no journal.")
+        return journal
+
+    @property
+    def is_working(self) -> bool:
+        """True while a task, or a person's cell, runs."""
+        return self._agent is not None and self._agent.is_working
+
+    def stop(self) -> None:
+        """End what is under way. May be called from any thread and from signal handlers."""
+        if self._loop and self._agent:
+            # call_soon_threadsafe also wakes a loop that sleeps in its selector; a signal alone does not.
+            self._loop.call_soon_threadsafe(self._agent.stop)
+
+    def warm_up(self) -> None:
+        """Begin what takes seconds: import litellm in a thread."""
+        from cellwright.models.providers import import_litellm
+
+        import_litellm()
+
+    async def model(self, wanted: str | None = None) -> Model:
+        """The model that answers: the one asked for, or the one that settings and machine offer. Raises `ModelError`."""
+        name = wanted or self.settings.model
+        current = self.agent.model
+        if current is not None and not isinstance(current, str) and name in (None, current.name):
+            return current
+        choice = await choose(name)
+        self.model_reason = choice.why
+        return choice.model
+
+    async def do(
+        self,
+        task: str,
+        flags: Mapping[str, Json] | None = None,
+        values: Mapping[str, object] | None = None,
+        *,
+        with_answer: bool = True,
+    ) -> Run:
+        """Do a task and show it. The run that is returned ended well; else `RunFailed` or `RunInterrupted` is raised.
+
+        flags: settings for this task only. values: variables to put into the sandbox. with_answer: whether what stays in
+        the output repeats the answer, which a cell shows as its result anyway.
+        """
+        from .widget import RunView, display_view, finish
+
+        settings = gather({**self._flags, **(flags or {})}, self._config)
+        agent = self.agent
+        agent.model = await self.model(settings.model)
+        agent.tools = dict(self.tools)
+        agent.instructions = settings.instructions
+        task = await self.fill_in(task)
+        events = agent.stream(task, limits=settings.limits, additional_args=values)
+        view = RunView(on_stop=self.stop)
+        shown = None
+        async with self._at_work(events) as stream:
+            async for event in stream:
+                view.take(event)
+                # The view is shown with the first event, so that a task that can't begin shows its error alone.
+                shown = shown or display_view(view)
+        run = view.run
+        if shown:
+            finish(shown, run, with_answer=with_answer)
+        self.last_run = run
+        return _ended_well(run)
+
+    async def run_by_hand(self, code: str, listener: Callable[[Event], Awaitable[None] | None]) -> Run:
+        """Run a person's own code in the sandbox; `listener` hears every event."""
+        agent = self.agent
+        agent.tools = dict(self.tools)
+        self._loop = asyncio.get_running_loop()
+        agent.listeners.append(listener)
+        try:
+            return await agent.run_by_hand(code)
+        finally:
+            agent.listeners.remove(listener)
+
+    @asynccontextmanager
+    async def _at_work(self, events: Any) -> AsyncIterator[Any]:
+        self._loop = asyncio.get_running_loop()
+        try:
+            yield events
+        finally:
+            await events.aclose()
+
+    async def fill_in(self, text: str) -> str:
+        """`text` with `{name}` replaced by the value of that sandbox variable; unknown names stay as written."""
+        names = set(_NAME_IN_BRACES.findall(text))
+        if not names or not self.agent.sandbox.is_running:
+            return text
+        values = await self.agent.sandbox.render(sorted(names))
+        return _NAME_IN_BRACES.sub(lambda match: values.get(match[1], match[0]), text)
+
+    async def answer_of(self, run: Run) -> object:
+        """The answer as a value of this process: plain data or a table. Raises `ValueNotTransferable`."""
+        if run.answered is None:
+            return None
+        if run.answered.has_value:
+            return run.answered.value
+        return decode(*await self.agent.sandbox.get("_answer"))
+
+    async def aclose(self) -> None:
+        """End sandbox and model."""
+        if self._agent:
+            self._agent.stop()
+            await self._agent.aclose()
+
+
+def limits_text(settings: Settings) -> str:
+    """The limits, one a line."""
+    limits = settings.limits
+    shown = {
+        "max-steps": limits.steps,
+        "max-seconds": limits.seconds,
+        "max-tokens": limits.tokens,
+        "budget": limits.cost,
+        "action-seconds": limits.action_seconds,
+    }
+    units = {"max-seconds": " s", "budget": " USD", "action-seconds": " s"}
+    return "\n".join(
+        f"{name:15} {'no limit' if value is None else f'{value:g}{units.get(name, '')}'}" for name, value in shown.items()
+    )
+
+
+def answer_bundle(answered: AnswerGiven) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The answer as Jupyter displays it: data and metadata."""
+    return dict(answered.data), dict(answered.metadata)
+
+
+def _ended_well(run: Run) -> Run:
+    if run.status == "success":
+        return run
+    if run.status == "interrupted":
+        raise RunInterrupted("Stopped. What was done stays; the sandbox keeps its variables.")
+    raise RunFailed(run.reason or run.status)
+
+
+def _journal(settings: Settings) -> Any:
+    from cellwright.journal import Journal, default_path
+
+    return Journal(settings.journal or default_path())
