@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -21,6 +22,14 @@ from .sandbox.base import AtHand
 
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb, used only to bound what is sent."""
+_IMPORTS = {
+    "plt": "import matplotlib.pyplot as plt",
+    "pd": "import pandas as pd",
+    "np": "import numpy as np",
+    "sns": "import seaborn as sns",
+}
+"""Names that models use before they import them; the error alone makes small ones repeat themselves."""
+_UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -139,6 +148,10 @@ def error_text(step: Step) -> str:
     if error is None:
         return ""
     said = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
+    if error.ename == "NameError" and (missing := _UNDEFINED.match(error.evalue)):
+        name = missing[1]
+        if name in _IMPORTS or name in sys.stdlib_module_names:
+            said += f"\nImport it first: {_IMPORTS.get(name, f'import {name}')}"
     lines = step.code.splitlines()
     if error.line and 0 < error.line <= len(lines) and lines[error.line - 1].strip():
         return f"Error in line {error.line}: `{lines[error.line - 1].strip()}`: {said}"

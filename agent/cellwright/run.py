@@ -23,6 +23,7 @@ from .events import (
     NoAction,
     Outcome,
     Output,
+    ReplyDelta,
     ReplyReceived,
     RunEnded,
     RunStarted,
@@ -95,7 +96,9 @@ class Run:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Take the next event into the fold."""
+        """Take the next event into the fold; pieces of a reply are live only, the whole reply follows them."""
+        if isinstance(event, ReplyDelta):
+            return
         self.events.append(event)
         match event:
             case RunStarted():

@@ -10,6 +10,8 @@ def _cellwright_boot(mark):
     import base64
     import contextlib
     import csv
+    import io
+    import itertools
     import json
     import math
     import os
@@ -135,10 +137,46 @@ def _cellwright_boot(mark):
         more = f", … {len(listed) - limit} more" if len(listed) > limit else ""
         return ", ".join(listed[:limit]) + more
 
+    absent = {"", "NA", "N/A", "NaN", "nan", "null", "None"}
+
+    def words(values):
+        """` (a, b)` for a column that holds the same few words again and again; models mistake their spelling."""
+        distinct = dict.fromkeys(values)
+        if not 0 < len(distinct) <= 6 or len(distinct) * 2 > len(values) or any(len(word) > 24 for word in distinct):
+            return ""
+        for word in distinct:
+            with contextlib.suppress(ValueError):
+                float(word)
+                return ""
+        return f" ({', '.join(distinct)})"
+
+    def table(labels, held):
+        """The names of columns; `held` are the words in each, told as far as they are short enough."""
+        room, said = 200, []
+        for label, told in zip(labels, held, strict=False):
+            room -= len(told)
+            said.append(f"{label}{told if room >= 0 else ''}")
+        return names(said + [str(label) for label in labels[len(said) :]])
+
+    def frame_words(frame):
+        pandas = sys.modules.get("pandas")
+        if pandas is None or type(frame) is not pandas.DataFrame:
+            return  # a class of the model's own making may run anything when it is looked at
+        for index, kind in enumerate(frame.dtypes.iloc[:20]):
+            told = ""
+            if str(kind) in ("object", "category", "str", "string"):
+                values = frame.iloc[:1000, index].tolist()
+                found = [value for value in values if type(value) is str]
+                others = (value for value in values if type(value) is not str)
+                if all(value is None or value is pandas.NA or type(value) is float for value in others):
+                    told = words(found)
+            yield told
+
     def summary(value):
         kind = type(value).__name__
         if kind == "DataFrame" and hasattr(value, "shape") and hasattr(value, "columns"):
-            return f"{value.shape[0]} rows x {value.shape[1]} columns: {names(value.columns)}"
+            columns = table(list(value.columns), frame_words(value))
+            return f"{value.shape[0]} rows x {value.shape[1]} columns: {columns}"
         if isinstance(value, (bool, int, float, complex, type(None))):
             return repr(value)
         if isinstance(value, str):
@@ -168,13 +206,23 @@ def _cellwright_boot(mark):
             found.append({"name": name, "type_name": type(value).__name__, "summary": said[:400]})
         return found[-limit:]
 
-    def columns(path):
+    looked_at = {}
+
+    def columns(path, changed):
+        """The columns of a text table; of one that has not changed since, as they were found before."""
         delimiter = {".csv": ",", ".tsv": "\t"}.get(os.path.splitext(path)[1].lower())
         if delimiter is None:
             return ""
-        with open(path, encoding="utf-8", errors="replace", newline="") as file:
-            head = next(csv.reader([file.readline(20_000)], delimiter=delimiter), [])
-        return "columns " + names(head)
+        if looked_at.get(path, ("",))[0] != changed:
+            with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+                text = file.read(1 << 17)
+            rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1001))
+            head = [name[:60] for name in rows[0]] if rows else []
+            # The last row may have been cut in the middle of a word.
+            body = [row for row in rows[1:-1] if len(row) == len(head)]
+            held = (words([cell for cell in column if cell not in absent]) for column in zip(*body, strict=True))
+            looked_at[path] = changed, ("columns " + table(head, held))[:1000]
+        return looked_at[path][1]
 
     def files(limit=20):
         found = []
@@ -183,7 +231,9 @@ def _cellwright_boot(mark):
                 if entry.name.startswith(".") or not entry.is_file() or entry.name.endswith(".ipynb"):
                     continue
                 try:
-                    found.append({"name": entry.name, "size": entry.stat().st_size, "summary": columns(entry.path)})
+                    facts = entry.stat()
+                    said = columns(entry.path, (facts.st_size, facts.st_mtime_ns))
+                    found.append({"name": entry.name, "size": facts.st_size, "summary": said})
                 except (OSError, csv.Error):
                     continue
                 if len(found) == limit:
