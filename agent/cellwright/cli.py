@@ -1,0 +1,468 @@
+"""The command line: `cellwright run "task"`, and what belongs around it.
+
+Every mistake is one line on stderr: exit status 2 for a wrong word, 1 for what went wrong, 130 after Ctrl-C. Commands
+of other packages come in by the entry point group `cellwright.commands`; that is how `cellwright install` gets here
+without the agent knowing the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from . import __version__
+from .errors import CellwrightError, ExportError, JournalError, UnknownRun, UsageError
+from .events import Json, ReplyDelta
+from .options import existing_file, one_line_of, settings_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .agent import CodeAgent
+    from .console import ConsoleView
+    from .journal import Journal
+    from .run import Run
+    from .settings import Settings
+
+PLUGINS = "cellwright.commands"
+"""Entry point group: name of a command -> a click command."""
+
+
+class _Commands(click.Group):
+    """Commands of this module and of the packages above it; a wrong word names the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands and cmd_name in _plugins():
+            self.add_command(metadata.entry_points(group=PLUGINS)[cmd_name].load(), cmd_name)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx)) from None
+
+
+def _plugins() -> frozenset[str]:
+    return frozenset(metadata.entry_points(group=PLUGINS).names)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    try:
+        return int(cellwright.main(arguments, prog_name="cellwright", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        return _complain(one_line_of(error), error.exit_code)
+    except UsageError as error:
+        return _complain(str(error), 2)
+    except CellwrightError as error:
+        return _complain(str(error), 1)
+    except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
+        return _complain("Interrupted.", 130)
+    except BrokenPipeError:
+        # `cellwright runs | head`: nobody reads on. stdout is replaced, or Python complains when it is flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(text: str, status: int) -> int:
+    click.echo(f"Error: {text}", err=True)
+    return status
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="cellwright", message="%(prog)s %(version)s")
+@click.pass_context
+def cellwright(ctx: click.Context) -> None:
+    """A code agent for Jupyter: tasks in plain language, every run on record."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+# ---- a task ----------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("task")
+@click.option("--file", "-f", "files", multiple=True, help="A file that the task is about; may be given several times.")
+@click.option("--export", "export_to", help="Write the audit notebook to this path.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, and nothing else, when it is done.")
+def run(task: str, files: tuple[str, ...], export_to: str | None, as_json: bool, **flags: Json) -> int:
+    """Do TASK in the current folder and print each step as it happens.
+
+    The code that the model writes runs in a Python process of its own, with your rights.
+    """
+    target = _writable(export_to)
+    task = _with_files(task, [existing_file(name) for name in files])
+    return asyncio.run(_do(task, flags, target, as_json=as_json))
+
+
+run.params.extend(settings_options())
+cellwright.add_command(run)
+
+
+async def _do(task: str, flags: dict[str, Json], target: Path | None, *, as_json: bool) -> int:
+    from rich.console import Console
+
+    from .agent import CodeAgent
+    from .console import ConsoleView
+    from .models.choice import choose
+    from .sandbox.child import ChildKernel
+    from .settings import gather
+
+    settings = gather(flags)
+    # With --json the steps can still be watched: in a terminal, on stderr.
+    console = Console(stderr=as_json, quiet=as_json and not sys.stderr.isatty(), highlight=False)
+    choice = await choose(settings.model)
+    sandbox = ChildKernel(settings.kernel_name, output_bytes=settings.limits.output_bytes)
+    journal = _journal(settings)
+    agent = CodeAgent(choice.model, sandbox=sandbox, instructions=settings.instructions, journal=journal)
+    async with agent:
+        agent.warm_up()
+        done = await _watched(agent, task, settings, ConsoleView(console))
+    if target:
+        _write([done], target)
+        console.print(f"Audit notebook: {target}", markup=False, soft_wrap=True)
+    if as_json:
+        click.echo(_as_json(done))
+    return {"success": 0, "interrupted": 130}.get(done.status, 1)
+
+
+async def _watched(agent: CodeAgent, task: str, settings: Settings, view: ConsoleView) -> Run:
+    """Do the task, showing it; Ctrl-C stops it and keeps what was done."""
+    from .run import Run
+
+    done = Run()
+    events = agent.stream(task, limits=settings.limits)
+    with _on_interrupt(agent):
+        try:
+            view.wait("starting")
+            async with aclosing(events):
+                async for event in events:
+                    if not isinstance(event, ReplyDelta):
+                        done.add(event)
+                    view.take(event)
+        finally:
+            view.close()
+    return done
+
+
+@contextlib.contextmanager
+def _on_interrupt(agent: CodeAgent) -> Any:
+    """Let the first Ctrl-C stop the run, and a second one everything."""
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+    presses = 0
+
+    def interrupt() -> None:
+        nonlocal presses
+        presses += 1
+        if agent.is_working and presses == 1:
+            agent.stop()
+        else:
+            this.cancel()
+
+    handled = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # on Windows; Ctrl-C then ends the process
+            loop.add_signal_handler(number, interrupt)
+            handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+def _with_files(task: str, files: Sequence[Path]) -> str:
+    """The task, with a line for each file that it does not name itself."""
+    if not task.strip():
+        return task  # the agent says what is wrong with it
+    for path in files:
+        full = path.resolve()
+        name = str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
+        if name not in task:
+            task = f"{task.rstrip()}\nFile: {name}"
+    return task
+
+
+def _as_json(done: Run) -> str:
+    totals = done.totals
+    facts = {
+        "answer": done.answer,
+        "status": done.status,
+        "reason": done.reason,
+        "steps": totals.steps,
+        "tokens": totals.usage.total,
+        "cost": totals.cost if totals.cost_known else None,
+        "seconds": round(totals.seconds, 3),
+        "run_id": done.id,
+    }
+    return json.dumps(facts, ensure_ascii=True, default=str)
+
+
+# ---- what was done ---------------------------------------------------------------------------------------------------
+
+
+@cellwright.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+def runs(limit: int) -> int:
+    """List the runs that are on record, newest first."""
+
+    async def list_runs(journal: Journal) -> int:
+        from datetime import datetime
+
+        from .console import price, printable
+        from .errors import one_line
+
+        found = await journal.runs(limit)
+        if not found:
+            click.echo(f"No runs in {journal.path or 'memory'} yet.")
+            return 0
+        table = _table("run", "started", "status", "steps", "seconds", "cost", "model", "task")
+        for item in found:
+            cost = "" if item.author == "person" else price(item.cost, item.cost_known)
+            when = datetime.fromtimestamp(item.started).strftime("%Y-%m-%d %H:%M")
+            task = printable(one_line(item.task, 60))
+            row = (item.id, when, item.status, str(item.steps), f"{item.seconds:.1f}", cost, item.model or "by hand", task)
+            table.add_row(*map(_literal, row))
+        _console().print(table)
+        return 0
+
+    return asyncio.run(_with_journal(list_runs))
+
+
+@cellwright.command()
+@click.argument("run_id", metavar="RUN")
+def show(run_id: str) -> int:
+    """Print the steps of RUN: an id, its beginning, or `latest`."""
+
+    async def show_run(journal: Journal) -> int:
+        from .console import ConsoleView
+
+        view = ConsoleView(_console(), with_task=True)
+        for event in (await _find(journal, run_id)).events:
+            view.take(event)
+        view.close()
+        return 0
+
+    return asyncio.run(_with_journal(show_run))
+
+
+@cellwright.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("out", metavar="[OUT.ipynb]", required=False)
+def export(run_id: str, out: str | None) -> int:
+    """Write the audit notebook of RUN (an id, its beginning, or `latest`) and of what came before it.
+
+    The notebook holds the conversation up to that run; it runs again without Cellwright, a key or a network.
+    """
+    wanted = _writable(out)
+
+    async def export_run(journal: Journal) -> int:
+        last = await _find(journal, run_id)
+        assert last.started is not None
+        target = wanted or Path(f"cellwright-{last.id}.ipynb")
+        conversation = await journal.conversation(last.started.conversation)
+        at = [item.id for item in conversation].index(last.id)
+        _write(conversation[: at + 1], target)
+        click.echo(str(target))
+        return 0
+
+    return asyncio.run(_with_journal(export_run))
+
+
+async def _find(journal: Journal, run_id: str) -> Run:
+    try:
+        return await (journal.latest() if run_id == "latest" else journal.run(run_id))
+    except UnknownRun:
+        raise
+    except JournalError as error:
+        raise JournalError(str(error)) from error
+
+
+async def _with_journal(work: Callable[[Journal], Coroutine[Any, Any, int]]) -> int:
+    from .settings import gather
+
+    async with _journal(gather()) as journal:
+        return await work(journal)
+
+
+def _journal(settings: Settings) -> Journal:
+    from .journal import Journal, default_path
+
+    return Journal(settings.journal or default_path())
+
+
+def _write(done: Sequence[Run], target: Path) -> None:
+    from .notebook.export import write
+
+    write(done, target)
+
+
+def _writable(name: str | None) -> Path | None:
+    """The path to write to; asked before a task costs anything. Raises `ExportError`."""
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    if not path.parent.is_dir():
+        raise ExportError(f"There is no folder {path.parent} to write {path.name} to.")
+    if path.is_dir():
+        raise ExportError(f"{name} is a folder. Name a file, e.g. {path / 'audit.ipynb'}.")
+    return path
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+@cellwright.group(cls=click.Group)
+def model() -> None:
+    """The embedded model, and what else can answer."""
+
+
+@model.command()
+def pull() -> int:
+    """Fetch the embedded model (1.1 GB, once). What has arrived is kept when it breaks off."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from .models import weights
+
+    if path := weights.find():
+        click.echo(f"The embedded model is here: {path}")
+        return 0
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console()) as progress:
+        bar = progress.add_task(weights.PINNED.file, total=weights.PINNED.size)
+        path = asyncio.run(weights.pull(lambda have, size: progress.update(bar, completed=have, total=size)))
+    click.echo(f"The embedded model is here: {path}")
+    return 0
+
+
+@model.command()
+def remove() -> int:
+    """Delete the embedded model's file."""
+    from .models import weights
+
+    click.echo("Removed." if weights.remove() else f"There is no embedded model in {weights.folder()}.")
+    return 0
+
+
+@model.command("list")
+def list_models() -> int:
+    """List the models that can answer now, and which one would."""
+    return asyncio.run(_list_models())
+
+
+async def _list_models() -> int:
+    from .errors import ModelError
+    from .models import choice, embedded, weights
+    from .settings import gather
+
+    settings = gather()
+    table = _table("model", "why it can answer")
+    for variable in choice.keys_present():
+        for name in choice.DEFAULTS[variable]:
+            table.add_row(_literal(name), f"{variable} is set")
+    host = choice.ollama_host()
+    for name in await choice.ollama_models(host):
+        table.add_row(_literal(f"ollama_chat/{name}"), _literal(f"Ollama at {host}"))
+    if not (why := embedded.problem()):
+        table.add_row(embedded.NAME, f"its file is here ({weights.PINNED.file})")
+    _console().print(table)
+    if why:
+        click.echo(f"embedded: {why}")
+    try:
+        chosen = await choice.choose(settings.model)
+    except ModelError as error:
+        click.echo(f"Without --model: {error}")
+        return 0
+    click.echo(f"Without --model: {chosen.model.name} ({settings.sources.get('model', chosen.why)})")
+    return 0
+
+
+# ---- the machine -----------------------------------------------------------------------------------------------------
+
+
+@cellwright.command()
+def doctor() -> int:
+    """Look at what this machine can do, and say what to do where it can't. Exit status 1 when something is wrong."""
+    return asyncio.run(_doctor())
+
+
+async def _doctor() -> int:
+    from .doctor import Check, examine
+    from .settings import gather
+
+    settings = gather()
+    checks: list[Check] = [*await examine(settings), await _sandbox_check(settings)]
+    signs = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "-"}
+    table = _table("", "what", "found")
+    for check in checks:
+        fix = f"\n-> {check.fix}" if check.fix else ""
+        table.add_row(signs[check.ok], check.name, _literal(check.detail + fix))
+    _console().print(table)
+    return int(any(check.ok is False for check in checks))
+
+
+async def _sandbox_check(settings: Settings) -> Any:
+    """Start the sandbox for real."""
+    import time
+
+    from .doctor import Check
+    from .errors import SandboxError
+    from .sandbox.child import ChildKernel
+
+    began = time.monotonic()
+    sandbox = ChildKernel(settings.kernel_name)
+    try:
+        facts = await sandbox.start()
+    except SandboxError as error:
+        return Check("sandbox", False, "does not start", str(error))
+    finally:
+        await sandbox.close()
+    took = time.monotonic() - began
+    return Check("sandbox", True, f"{facts.kernel_name}, Python {facts.python}: started and ended in {took:.1f} s")
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A pipe has no width; cutting lines there would lose what somebody searches for.
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=1000)
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _literal(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

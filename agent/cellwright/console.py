@@ -1,0 +1,223 @@
+"""A run as a terminal shows it: every step as it happens, then the answer and what it cost.
+
+`ConsoleView.take` is told one event after another, live or from the journal. In a terminal the reply is shown while it
+is written; in a file or a pipe there are no colours, no spinner and no line breaks of ours. What models and code write
+may hold escape sequences; they are dropped, so that nothing can move the cursor or hide a line.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.syntax import Syntax
+from rich.text import Text
+
+from .events import (
+    ActionDecided,
+    ActionFinished,
+    ActionProposed,
+    AnswerGiven,
+    CellOutput,
+    Clear,
+    Display,
+    Event,
+    Failure,
+    MimeBundle,
+    NoAction,
+    Output,
+    ReplyDelta,
+    ReplyReceived,
+    RunEnded,
+    RunStarted,
+    Stream,
+    ToolCalled,
+    Totals,
+)
+
+if TYPE_CHECKING:
+    from .events import SandboxFacts
+
+LIVE_LINES = 12
+"""Lines of a reply that are shown while it is written."""
+OUTPUT_CHARACTERS = 4_000
+"""Of one output; the journal and the audit notebook have all."""
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)?", re.DOTALL)
+# Control characters, and those that turn the reading direction: both can make code look like other code.
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """`text` without escape sequences; of a line that was redrawn (a progress bar) the last state stays."""
+    lines = _ESCAPE.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(_HIDDEN.sub("\N{REPLACEMENT CHARACTER}", line.rstrip("\r").rpartition("\r")[2]) for line in lines)
+
+
+class ConsoleView:
+    """Shows events on a rich console."""
+
+    def __init__(self, console: Console, *, with_task: bool = False) -> None:
+        self.console = console
+        self._with_task = with_task
+        self._live: Live | None = None
+        self._reply = ""
+        self._code = ""
+        self._open_line = False
+
+    def take(self, event: Event) -> None:
+        """Show the event."""
+        if isinstance(event, ReplyDelta):
+            self._reply += event.text
+            self._think(self._reply)
+            return
+        self.close()
+        match event:
+            case RunStarted():
+                self._begin(event)
+            case ReplyReceived():
+                self._heading(event)
+            case ActionProposed():
+                self._action(event)
+            case ActionDecided() if event.verdict != "approved":
+                self._note(f"{event.verdict} by {event.by}. {event.reason}".rstrip(), "yellow")
+                self._decided(event)
+            case ToolCalled():
+                self._note(f"{event.name}(...) {event.error or f'{event.seconds:.1f} s'}", "dim")
+            case Output():
+                self._output(event.output)
+            case ActionFinished() | NoAction():
+                self._finished(event)
+            case AnswerGiven():
+                self._answer(event)
+            case RunEnded():
+                self._end(event)
+
+    def wait(self, what: str) -> None:
+        """Show in a terminal that something is under way; what comes next takes its place."""
+        self._think(what)
+
+    def close(self) -> None:
+        """End what is shown live."""
+        self._reply = ""
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    # ---- parts --------------------------------------------------------------------------------------------------
+
+    def _think(self, text: str) -> None:
+        if not self.console.is_terminal:
+            return
+        tail = "\n".join(printable(text).splitlines()[-LIVE_LINES:])
+        shown = Group(Spinner("dots", Text(tail, style="dim")))
+        if self._live is None:
+            self._live = Live(shown, console=self.console, transient=True, refresh_per_second=10)
+            self._live.start()
+        else:
+            self._live.update(shown)
+
+    def _begin(self, event: RunStarted) -> None:
+        if self._with_task:
+            self._print(Text(printable(event.task), style="bold"))
+        where = f", {_where(event.sandbox)}" if event.sandbox else ""
+        who = event.model or "by hand"
+        self._note(f"{who}{where}, run {event.run_id}", "dim")
+        if event.author == "person" or not self._with_task:
+            self.wait("starting")
+
+    def _heading(self, event: ReplyReceived) -> None:
+        spent = f"{event.usage.total:,} tokens, {event.seconds:.1f} s"
+        self._print(Text.assemble(("\n" f"Step {event.step}", "bold cyan"), ("  " + spent, "dim")))
+
+    def _action(self, event: ActionProposed) -> None:
+        if event.thought:
+            self._print(Text(printable(event.thought)))
+        self._show_code(event.code)
+
+    def _decided(self, event: ActionDecided) -> None:
+        if event.verdict == "edited":
+            self._show_code(event.code)
+
+    def _show_code(self, code: str) -> None:
+        self._code = code
+        highlighted = Syntax("", "python", theme="ansi_dark").highlight(printable(code))
+        for line in highlighted.split("\n"):
+            if line.plain.strip() or self._code.strip():
+                self._print(Text.assemble(("  │ ", "cyan"), line.plain and line or ""))
+
+    def _output(self, output: CellOutput) -> None:
+        match output:
+            case Stream():
+                text = printable(_clipped(output.text))
+                self.console.print(Text(text), end="", soft_wrap=True)
+                self._open_line = not text.endswith("\n")
+            case Display():
+                self._print(Text(printable(_clipped(_in_words(output.data)))))
+            case Failure():
+                self._print(Text(printable(f"{output.ename}: {_clipped(output.evalue)}"), style="red"))
+                lines = self._code.splitlines()
+                if output.line and 0 < output.line <= len(lines):
+                    self._note(f"line {output.line}: {printable(lines[output.line - 1]).strip()}", "red")
+            case Clear():
+                pass
+
+    def _finished(self, event: ActionFinished | NoAction) -> None:
+        if isinstance(event, NoAction):
+            self._note(event.note, "yellow")
+        elif event.note or event.outcome not in ("ok", "error"):
+            self._note(f"{event.outcome} after {event.seconds:.1f} s. {event.note}".rstrip(), "yellow")
+
+    def _answer(self, event: AnswerGiven) -> None:
+        word = "Answer" if event.confirmed else "Answer (not confirmed by code)"
+        text = printable(_in_words(event.data))
+        gap = "\n" if "\n" in text else " "
+        self._print(Text.assemble(("\n" f"{word}:", "bold green"), gap, text))
+
+    def _end(self, event: RunEnded) -> None:
+        if event.status != "success":
+            self._print(Text(f"\n{event.status.replace('_', ' ')}: {printable(event.reason)}", style="bold red"))
+        self._note(totals_line(event.totals), "dim")
+
+    def _note(self, text: str, style: str) -> None:
+        self._print(Text(printable(text), style=style))
+
+    def _print(self, text: Text) -> None:
+        if self._open_line:
+            self.console.print()
+            self._open_line = False
+        # soft_wrap: a line that is copied from the terminal must be the line that was written.
+        self.console.print(text, soft_wrap=True)
+
+
+def totals_line(totals: Totals) -> str:
+    """`2 steps, 1,204 tokens, $0.0031, 8.2 s`."""
+    steps = f"{totals.steps} step{'' if totals.steps == 1 else 's'}"
+    return f"{steps}, {totals.usage.total:,} tokens, {price(totals.cost, totals.cost_known)}, {totals.seconds:.1f} s"
+
+
+def price(cost: float, is_known: bool) -> str:
+    """US dollars as a person reads them."""
+    if not is_known:
+        return f"more than ${cost:.4f}" if cost else "price unknown"
+    return f"${cost:.4f}" if cost else "free"
+
+
+def _where(facts: SandboxFacts) -> str:
+    return f"Python {facts.python} in {facts.workspace} (isolation: {facts.isolation})"
+
+
+def _in_words(data: MimeBundle) -> str:
+    """The bundle's text, and which pictures are in it."""
+    pictures = [f"[{mime}]" for mime in data if mime.startswith("image/")]
+    return " ".join(filter(None, [str(data.get("text/plain", "")), *pictures]))
+
+
+def _clipped(text: str) -> str:
+    if len(text) <= OUTPUT_CHARACTERS:
+        return text
+    half = OUTPUT_CHARACTERS // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters are not shown here ...\n{text[-half:]}"
