@@ -1,0 +1,1 @@
+"""What Cellwright costs and what it solves, measured: `python -m benchmarks`."""

@@ -1,0 +1,5 @@
+"""`python -m benchmarks [part ...]`."""
+
+from benchmarks.run import main
+
+main()
