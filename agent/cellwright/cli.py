@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from importlib import metadata
 from pathlib import Path
@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from . import __version__
-from .errors import CellwrightError, ExportError, JournalError, UnknownRun, UsageError
+from .cli_machine import doctor, model
+from .errors import CellwrightError, ExportError, UsageError
 from .events import Json, ReplyDelta
 from .options import existing_file, one_line_of, settings_options
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from .agent import CodeAgent
     from .console import ConsoleView
     from .journal import Journal
@@ -51,7 +49,9 @@ class _Commands(click.Group):
             self.add_command(metadata.entry_points(group=PLUGINS)[cmd_name].load(), cmd_name)
         return self.commands.get(cmd_name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:
@@ -167,7 +167,7 @@ async def _watched(agent: CodeAgent, task: str, settings: Settings, view: Consol
 
 
 @contextlib.contextmanager
-def _on_interrupt(agent: CodeAgent) -> Any:
+def _on_interrupt(agent: CodeAgent) -> Iterator[None]:
     """Let the first Ctrl-C stop the run, and a second one everything."""
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
@@ -231,21 +231,30 @@ def runs(limit: int) -> int:
     async def list_runs(journal: Journal) -> int:
         from datetime import datetime
 
-        from .console import price, printable
+        from .console import literal, new_table, price, printable, stdout_console
         from .errors import one_line
 
         found = await journal.runs(limit)
         if not found:
             click.echo(f"No runs in {journal.path or 'memory'} yet.")
             return 0
-        table = _table("run", "started", "status", "steps", "seconds", "cost", "model", "task")
+        table = new_table("run", "started", "status", "steps", "seconds", "cost", "model", "task")
         for item in found:
             cost = "" if item.author == "person" else price(item.cost, item.cost_known)
             when = datetime.fromtimestamp(item.started).strftime("%Y-%m-%d %H:%M")
             task = printable(one_line(item.task, 60))
-            row = (item.id, when, item.status, str(item.steps), f"{item.seconds:.1f}", cost, item.model or "by hand", task)
-            table.add_row(*map(_literal, row))
-        _console().print(table)
+            row = (
+                item.id,
+                when,
+                item.status,
+                str(item.steps),
+                f"{item.seconds:.1f}",
+                cost,
+                item.model or "by hand",
+                task,
+            )
+            table.add_row(*map(literal, row))
+        stdout_console().print(table)
         return 0
 
     return asyncio.run(_with_journal(list_runs))
@@ -257,9 +266,9 @@ def show(run_id: str) -> int:
     """Print the steps of RUN: an id, its beginning, or `latest`."""
 
     async def show_run(journal: Journal) -> int:
-        from .console import ConsoleView
+        from .console import ConsoleView, stdout_console
 
-        view = ConsoleView(_console(), with_task=True)
+        view = ConsoleView(stdout_console(), with_task=True)
         for event in (await _find(journal, run_id)).events:
             view.take(event)
         view.close()
@@ -292,12 +301,7 @@ def export(run_id: str, out: str | None) -> int:
 
 
 async def _find(journal: Journal, run_id: str) -> Run:
-    try:
-        return await (journal.latest() if run_id == "latest" else journal.run(run_id))
-    except UnknownRun:
-        raise
-    except JournalError as error:
-        raise JournalError(str(error)) from error
+    return await (journal.latest() if run_id == "latest" else journal.run(run_id))
 
 
 async def _with_journal(work: Callable[[Journal], Coroutine[Any, Any, int]]) -> int:
@@ -331,138 +335,5 @@ def _writable(name: str | None) -> Path | None:
     return path
 
 
-# ---- models ----------------------------------------------------------------------------------------------------------
-
-
-@cellwright.group(cls=click.Group)
-def model() -> None:
-    """The embedded model, and what else can answer."""
-
-
-@model.command()
-def pull() -> int:
-    """Fetch the embedded model (1.1 GB, once). What has arrived is kept when it breaks off."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    from .models import weights
-
-    if path := weights.find():
-        click.echo(f"The embedded model is here: {path}")
-        return 0
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console()) as progress:
-        bar = progress.add_task(weights.PINNED.file, total=weights.PINNED.size)
-        path = asyncio.run(weights.pull(lambda have, size: progress.update(bar, completed=have, total=size)))
-    click.echo(f"The embedded model is here: {path}")
-    return 0
-
-
-@model.command()
-def remove() -> int:
-    """Delete the embedded model's file."""
-    from .models import weights
-
-    click.echo("Removed." if weights.remove() else f"There is no embedded model in {weights.folder()}.")
-    return 0
-
-
-@model.command("list")
-def list_models() -> int:
-    """List the models that can answer now, and which one would."""
-    return asyncio.run(_list_models())
-
-
-async def _list_models() -> int:
-    from .errors import ModelError
-    from .models import choice, embedded, weights
-    from .settings import gather
-
-    settings = gather()
-    table = _table("model", "why it can answer")
-    for variable in choice.keys_present():
-        for name in choice.DEFAULTS[variable]:
-            table.add_row(_literal(name), f"{variable} is set")
-    host = choice.ollama_host()
-    for name in await choice.ollama_models(host):
-        table.add_row(_literal(f"ollama_chat/{name}"), _literal(f"Ollama at {host}"))
-    if not (why := embedded.problem()):
-        table.add_row(embedded.NAME, f"its file is here ({weights.PINNED.file})")
-    _console().print(table)
-    if why:
-        click.echo(f"embedded: {why}")
-    try:
-        chosen = await choice.choose(settings.model)
-    except ModelError as error:
-        click.echo(f"Without --model: {error}")
-        return 0
-    click.echo(f"Without --model: {chosen.model.name} ({settings.sources.get('model', chosen.why)})")
-    return 0
-
-
-# ---- the machine -----------------------------------------------------------------------------------------------------
-
-
-@cellwright.command()
-def doctor() -> int:
-    """Look at what this machine can do, and say what to do where it can't. Exit status 1 when something is wrong."""
-    return asyncio.run(_doctor())
-
-
-async def _doctor() -> int:
-    from .doctor import Check, examine
-    from .settings import gather
-
-    settings = gather()
-    checks: list[Check] = [*await examine(settings), await _sandbox_check(settings)]
-    signs = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "-"}
-    table = _table("", "what", "found")
-    for check in checks:
-        fix = f"\n-> {check.fix}" if check.fix else ""
-        table.add_row(signs[check.ok], check.name, _literal(check.detail + fix))
-    _console().print(table)
-    return int(any(check.ok is False for check in checks))
-
-
-async def _sandbox_check(settings: Settings) -> Any:
-    """Start the sandbox for real."""
-    import time
-
-    from .doctor import Check
-    from .errors import SandboxError
-    from .sandbox.child import ChildKernel
-
-    began = time.monotonic()
-    sandbox = ChildKernel(settings.kernel_name)
-    try:
-        facts = await sandbox.start()
-    except SandboxError as error:
-        return Check("sandbox", False, "does not start", str(error))
-    finally:
-        await sandbox.close()
-    took = time.monotonic() - began
-    return Check("sandbox", True, f"{facts.kernel_name}, Python {facts.python}: started and ended in {took:.1f} s")
-
-
-# ---- tables ----------------------------------------------------------------------------------------------------------
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # A pipe has no width; cutting lines there would lose what somebody searches for.
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=1000)
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _literal(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+cellwright.add_command(model)
+cellwright.add_command(doctor)

@@ -8,12 +8,15 @@ may hold escape sequences; they are dropped, so that nothing can move the cursor
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape as literal
 from rich.spinner import Spinner
 from rich.syntax import Syntax
+from rich.table import Table
 from rich.text import Text
 
 from .events import (
@@ -45,6 +48,8 @@ LIVE_LINES = 12
 """Lines of a reply that are shown while it is written."""
 OUTPUT_CHARACTERS = 4_000
 """Of one output; the journal and the audit notebook have all."""
+
+__all__ = ["ConsoleView", "literal", "new_table", "price", "printable", "stdout_console", "totals_line"]
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)?", re.DOTALL)
 # Control characters, and those that turn the reading direction: both can make code look like other code.
@@ -83,7 +88,6 @@ class ConsoleView:
             case ActionProposed():
                 self._action(event)
             case ActionDecided() if event.verdict != "approved":
-                self._note(f"{event.verdict} by {event.by}. {event.reason}".rstrip(), "yellow")
                 self._decided(event)
             case ToolCalled():
                 self._note(f"{event.name}(...) {event.error or f'{event.seconds:.1f} s'}", "dim")
@@ -126,12 +130,12 @@ class ConsoleView:
         where = f", {_where(event.sandbox)}" if event.sandbox else ""
         who = event.model or "by hand"
         self._note(f"{who}{where}, run {event.run_id}", "dim")
-        if event.author == "person" or not self._with_task:
-            self.wait("starting")
+        if not self._with_task:
+            self.wait("thinking")
 
     def _heading(self, event: ReplyReceived) -> None:
         spent = f"{event.usage.total:,} tokens, {event.seconds:.1f} s"
-        self._print(Text.assemble(("\n" f"Step {event.step}", "bold cyan"), ("  " + spent, "dim")))
+        self._print(Text.assemble((f"\nStep {event.step}", "bold cyan"), ("  " + spent, "dim")))
 
     def _action(self, event: ActionProposed) -> None:
         if event.thought:
@@ -139,6 +143,7 @@ class ConsoleView:
         self._show_code(event.code)
 
     def _decided(self, event: ActionDecided) -> None:
+        self._note(f"{event.verdict} by {event.by}. {event.reason}".rstrip(), "yellow")
         if event.verdict == "edited":
             self._show_code(event.code)
 
@@ -146,8 +151,7 @@ class ConsoleView:
         self._code = code
         highlighted = Syntax("", "python", theme="ansi_dark").highlight(printable(code))
         for line in highlighted.split("\n"):
-            if line.plain.strip() or self._code.strip():
-                self._print(Text.assemble(("  │ ", "cyan"), line.plain and line or ""))
+            self._print(Text.assemble(("  │ ", "cyan"), line))
 
     def _output(self, output: CellOutput) -> None:
         match output:
@@ -175,7 +179,7 @@ class ConsoleView:
         word = "Answer" if event.confirmed else "Answer (not confirmed by code)"
         text = printable(_in_words(event.data))
         gap = "\n" if "\n" in text else " "
-        self._print(Text.assemble(("\n" f"{word}:", "bold green"), gap, text))
+        self._print(Text.assemble((f"\n{word}:", "bold green"), gap, text))
 
     def _end(self, event: RunEnded) -> None:
         if event.status != "success":
@@ -221,3 +225,19 @@ def _clipped(text: str) -> str:
         return text
     half = OUTPUT_CHARACTERS // 2
     return f"{text[:half]}\n... {len(text) - 2 * half:,} characters are not shown here ...\n{text[-half:]}"
+
+
+# ---- consoles and tables --------------------------------------------------------------------------------------------
+
+
+def stdout_console() -> Console:
+    """A console on stdout. A pipe has no width: cutting lines there would lose what somebody searches for."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=1000)
+
+
+def new_table(*columns: str) -> Table:
+    """A plain table whose cells are folded, never cut."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
