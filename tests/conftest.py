@@ -1,0 +1,43 @@
+"""Every test runs apart from the person's own Jupyter: nothing of theirs is read, nothing of ours is left there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from cellwright.models import embedded
+from cellwright.models.choice import DEFAULTS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the embedded model where it is not to be had, and say why."""
+    missing = embedded.problem()
+    for item in items:
+        if missing and item.get_closest_marker("model"):
+            item.add_marker(pytest.mark.skip(reason=f"needs the embedded model: {missing}"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A journal, folders and an environment of the tests' own; no provider's key, so that no test costs money."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in os.environ:
+            if variable in DEFAULTS or (variable.startswith("CELLWRIGHT_") and variable != "CELLWRIGHT_MODELS"):
+                patch.delenv(variable)
+        patch.setenv("CELLWRIGHT_JOURNAL", str(home / "journal.sqlite"))
+        for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
+            folder = home / variable.lower()
+            folder.mkdir()
+            patch.setenv(variable, str(folder))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def litellm_is_imported(apart: None) -> None:
+    """Import litellm before the first test: its import takes seconds, and would count against some test's time."""
+    from cellwright.models.providers import import_litellm
+
+    import_litellm().result()
