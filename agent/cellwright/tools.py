@@ -57,7 +57,7 @@ class Tool:
             name=self.name,
             description=f"{self.description}\n{arguments}".strip(),
             parameters=schema,
-            signature=self.name + _signature_text(self.function, self._signature),
+            signature=self.name + _signature_text(self._signature),
         )
 
     def check(self, args: Sequence[Json], kwargs: Mapping[str, Json]) -> inspect.BoundArguments:
@@ -148,9 +148,22 @@ def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     return said, {item.arg_name: one_line(item.description or "") for item in parsed.params}
 
 
-def _signature_text(function: Callable[..., Any], signature: inspect.Signature) -> str:
+class _Written(str):
+    """A hint that is shown as it was written, without quotes around it."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _signature_text(signature: inspect.Signature) -> str:
     """The signature as source, with the hints as they were written."""
-    return str(signature).replace("typing.", "").replace("'", "") if "'" in str(signature) else str(signature)
+
+    def written(hint: object) -> object:
+        return _Written(hint) if isinstance(hint, str) else hint
+
+    parameters = [p.replace(annotation=written(p.annotation)) for p in signature.parameters.values()]
+    text = str(signature.replace(parameters=parameters, return_annotation=written(signature.return_annotation)))
+    return text.replace("typing.", "")
 
 
 def _json(name: str, result: object) -> Json:

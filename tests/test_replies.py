@@ -1,0 +1,95 @@
+"""Replies as models really write them: which part is the thought, which the action, and when the action is complete."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellwright.replies import FenceScanner, Reply, read
+
+CODE = "x = 1\nprint(x)"
+STRING_WITH_FENCE = 'text = """\n```\nnot the end\n```\n"""\nprint(text)'
+
+FORMS: dict[str, tuple[str, str, str | None]] = {
+    "plain": (f"Thought: Add.\n```python\n{CODE}\n```", "Add.", CODE),
+    "py": (f"Add.\n```py\n{CODE}\n```\n", "Add.", CODE),
+    "no tag": (f"Add.\n```\n{CODE}\n```", "Add.", CODE),
+    "capitals": (f"Add.\n```Python\n{CODE}\n```", "Add.", CODE),
+    "tildes": (f"Add.\n~~~python\n{CODE}\n~~~", "Add.", CODE),
+    "four marks": (f"Add.\n````python\n{CODE}\n````", "Add.", CODE),
+    "indented": ("Add.\n  ```python\n  x = 1\n  print(x)\n  ```", "Add.", CODE),
+    "more after it": (f"Add.\n```python\n{CODE}\n```\nAnd then:\n```python\nevil()\n```", "Add.", CODE),
+    "json first": (
+        f'As in\n```json\n{{"a": 1}}\n```\nso:\n```python\n{CODE}\n```',
+        'As in\n```json\n{"a": 1}\n```\nso:',
+        CODE,
+    ),
+    "fence in a string": (f"Text.\n```python\n{STRING_WITH_FENCE}\n```\n", "Text.", STRING_WITH_FENCE),
+    "thinking": (f"<think>\n```python\nno()\n```\n</think>\nAdd.\n```python\n{CODE}\n```", "Add.", CODE),
+    "unclosed": (f"Add.\n```python\n{CODE}", "Add.", CODE),
+    "bare": (CODE, "", CODE),
+    "bare answer": ("final_answer(42)", "", "final_answer(42)"),
+    "prose": ("The answer is 42.", "The answer is 42.", None),
+    "one word": ("Yes", "Yes", None),
+    "empty": ("", "", None),
+    "empty block": ("Hm.\n```python\n", "Hm.\n```python", None),
+    "only json": ('```json\n{"a": 1}\n```', '```json\n{"a": 1}\n```', None),
+    "inline code": ("Use `print(1)` for it.", "Use `print(1)` for it.", None),
+    "null byte": ("a\x00b", "a\x00b", None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_thought_and_action_are_found(form: str) -> None:
+    text, thought, code = FORMS[form]
+    reply = read(text)
+    assert (reply.thought, reply.code) == (thought, code)
+
+
+def fed(pieces: list[str]) -> tuple[Reply, bool]:
+    scanner = FenceScanner()
+    for piece in pieces:
+        if scanner.feed(piece):
+            break
+    return scanner.read(), scanner.is_complete
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_letter_by_letter_is_the_same_as_at_once(form: str) -> None:
+    text = FORMS[form][0]
+    reply, is_complete = fed(list(text))
+    assert (reply.thought, reply.code) == (read(text).thought, read(text).code)
+    assert is_complete == (fed([text])[1])
+
+
+@given(form=st.sampled_from(sorted(FORMS)), sizes=st.lists(st.integers(1, 30), min_size=1))
+def test_in_pieces_of_any_size_it_is_the_same(form: str, sizes: list[int]) -> None:
+    text = FORMS[form][0]
+    pieces, at = [], 0
+    while at < len(text):
+        size = sizes[len(pieces) % len(sizes)]
+        pieces.append(text[at : at + size])
+        at += size
+    reply, _ = fed(pieces)
+    assert (reply.thought, reply.code) == (read(text).thought, read(text).code)
+
+
+@given(st.text(alphabet="`~ \npythonx='\"<>/k#(1)", max_size=200))
+def test_no_text_breaks_it(text: str) -> None:
+    reply = read(text)
+    assert 0 <= reply.end <= len(text)
+
+
+def test_it_is_complete_at_the_closing_fence_and_not_before() -> None:
+    text = f"Add.\n```python\n{CODE}\n```"
+    scanner = FenceScanner()
+    for index, letter in enumerate(text, 1):
+        assert scanner.feed(letter) == (index == len(text))
+
+
+def test_what_follows_the_action_is_not_in_the_text_that_is_kept() -> None:
+    text = f"Add.\n```python\n{CODE}\n```\nObservation: 1\nI am done."
+    scanner = FenceScanner()
+    assert scanner.feed(text)
+    assert "Observation" not in scanner.text[: scanner.read().end]
