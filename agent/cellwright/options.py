@@ -15,18 +15,13 @@ import click
 from .errors import UsageError
 from .events import Json
 
-POSITIVE = click.FloatRange(min=0, min_open=True)
-COUNT = click.IntRange(min=1)
-
 
 class Names(click.ParamType[tuple[str, ...]]):
     """Names of variables, separated by commas."""
 
     name = "names"
 
-    def convert(
-        self, value: Json, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
+    def convert(self, value: Json, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """`a,b` -> `("a", "b")`."""
         if isinstance(value, tuple):
             return value
@@ -38,14 +33,14 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 def settings_options() -> list[click.Option]:
-    """What holds for every face: the model, and what a run may spend."""
+    """What holds for every face: the model, and what a run may spend. `settings.gather` checks the values."""
     return [
         click.Option(["--model", "-m"], help="A litellm name, e.g. anthropic/claude-sonnet-4-5, or embedded."),
-        click.Option(["--max-steps"], type=COUNT, help="Replies of the model."),
-        click.Option(["--max-seconds"], type=POSITIVE, help="Wall time of the whole run, in seconds."),
-        click.Option(["--max-tokens"], type=COUNT, help="Tokens sent and written, over all replies."),
-        click.Option(["--budget"], type=POSITIVE, help="US dollars."),
-        click.Option(["--action-seconds"], type=POSITIVE, help="Wall time of one action, in seconds."),
+        click.Option(["--max-steps"], help="Replies of the model; none lifts a limit."),
+        click.Option(["--max-seconds"], help="Wall time of the whole run, in seconds."),
+        click.Option(["--max-tokens"], help="Tokens sent and written, over all replies."),
+        click.Option(["--budget"], help="US dollars."),
+        click.Option(["--action-seconds"], help="Wall time of one action, in seconds."),
         click.Option(["--instructions"], help="What the agent should keep in mind for every task."),
         click.Option(["--kernel-name"], help="The Jupyter kernelspec in which the code runs."),
     ]

@@ -1,4 +1,4 @@
-"""One notebook's conversation: an agent, its sandbox, and the view of each run. The kernel and the magic both use it."""
+"""One notebook's conversation: an agent, its sandbox, the view of each run. Kernel and magic both use it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cellwright.agent import CodeAgent
@@ -19,6 +18,8 @@ from cellwright.settings import Settings, gather
 from cellwright.tools import Tool
 
 if TYPE_CHECKING:
+    from traitlets.config import Config
+
     from cellwright.journal import Journal
     from cellwright.models.base import Model
     from cellwright.run import Run
@@ -32,10 +33,11 @@ Ask = Callable[[str, bool], Awaitable[str]]
 class Session:
     """A conversation at a notebook.
 
-    config: traitlets configuration of the shell (`c.Cellwright.*`). ask: asks the person for a line, None where nobody is.
+    config: traitlets configuration of the shell (`c.Cellwright.*`).
+    ask: asks the person for a line; None where nobody is.
     """
 
-    def __init__(self, config: Mapping[str, Json] | None = None, ask: Ask | None = None) -> None:
+    def __init__(self, config: Config | None = None, ask: Ask | None = None) -> None:
         self._config = config
         self._ask = ask
         self._flags: dict[str, Json] = {}
@@ -99,7 +101,7 @@ class Session:
         import_litellm()
 
     async def model(self, wanted: str | None = None) -> Model:
-        """The model that answers: the one asked for, or the one that settings and machine offer. Raises `ModelError`."""
+        """The model that answers: the one asked for, or what settings and machine offer. Raises `ModelError`."""
         name = wanted or self.settings.model
         current = self.agent.model
         if current is not None and not isinstance(current, str) and name in (None, current.name):
@@ -116,10 +118,10 @@ class Session:
         *,
         with_answer: bool = True,
     ) -> Run:
-        """Do a task and show it. The run that is returned ended well; else `RunFailed` or `RunInterrupted` is raised.
+        """Do a task and show it. A run that did not end well raises `RunFailed` or `RunInterrupted`.
 
-        flags: settings for this task only. values: variables to put into the sandbox. with_answer: whether what stays in
-        the output repeats the answer, which a cell shows as its result anyway.
+        flags: settings for this task only. values: variables to put into the sandbox. with_answer: whether what stays
+        in the output repeats the answer, which a cell shows as its result anyway.
         """
         from .widget import RunView, display_view, finish
 
@@ -197,7 +199,8 @@ def limits_text(settings: Settings) -> str:
     }
     units = {"max-seconds": " s", "budget": " USD", "action-seconds": " s"}
     return "\n".join(
-        f"{name:15} {'no limit' if value is None else f'{value:g}{units.get(name, '')}'}" for name, value in shown.items()
+        f"{name:15} " + ("no limit" if value is None else f"{value:g}{units.get(name, '')}")
+        for name, value in shown.items()
     )
 
 

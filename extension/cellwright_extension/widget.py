@@ -149,3 +149,16 @@ def finish(shown: Shown, run: Run, *, with_answer: bool = True) -> None:
 
     data = static_bundle(run, with_answer=with_answer)
     publish_display_data(data, transient={"display_id": shown.display_id}, update=True)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """A finished run, shown without a widget."""
+
+    run: Run
+
+    def __repr__(self) -> str:
+        return static_text(self.run)
+
+    def _repr_html_(self) -> str:
+        return static_html(self.run)

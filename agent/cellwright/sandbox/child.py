@@ -415,7 +415,10 @@ class ChildKernel:
     async def _ask_person(self, callbacks: Callbacks, prompt: str, password: bool) -> CallResult:
         if callbacks.on_input is None:
             return Raised("input() is not available here: nobody is there to type.")
-        return Returned(await callbacks.on_input(prompt, password))
+        try:
+            return Returned(await callbacks.on_input(prompt, password))
+        except EOFError:
+            return Raised("Nothing was typed.")
 
     async def _watch(self) -> None:
         """Notice that the kernel's process has ended, and tell every request that waits for it."""

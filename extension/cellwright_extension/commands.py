@@ -1,0 +1,185 @@
+"""`%agent WORD ...`: the commands of a conversation, for the magic and the kernel.
+
+Each is a click command, so that options, help and usage errors are those of the command line. A command returns what
+is to be shown: text, a table, or a view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cellwright.errors import UsageError, nearest, one_line
+from cellwright.events import Json
+from cellwright.options import arguments, settings_options, split
+
+from .session import Session, limits_text
+from .tables import Table
+
+Command = Callable[..., Awaitable[object]]
+_COMMANDS: dict[str, tuple[click.Command, Command]] = {}
+
+
+async def execute(session: Session, line: str) -> object:
+    """Do what stands behind `%agent`; what is to be shown, None for nothing. Raises `UsageError` in one line."""
+    words = split(line) or ["help"]
+    name = words[0].lstrip("-")
+    if name not in _COMMANDS:
+        raise UsageError(f"There is no `%agent {words[0]}`{nearest(name, _COMMANDS)} `%agent help` lists the commands.")
+    command, function = _COMMANDS[name]
+    if {"--help", "-h"} & set(words[1:]):
+        return Text(command.get_help(click.Context(command, info_name=f"%agent {name}")))
+    return await function(session, **arguments(command, words[1:]))
+
+
+def names() -> list[str]:
+    """The words that may stand behind `%agent`."""
+    return sorted(_COMMANDS)
+
+
+class Text(str):
+    """Text that is shown as it is, without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _command(*params: click.Parameter) -> Callable[[Command], Command]:
+    def add(function: Command) -> Command:
+        name = function.__name__.strip("_")
+        _COMMANDS[name] = (click.Command(name, params=list(params), help=function.__doc__), function)
+        return function
+
+    return add
+
+
+@_command(click.Argument(["name"], required=False))
+async def model(session: Session, name: str | None) -> object:
+    """Show which model answers and why, or choose another: `%agent model embedded`."""
+    if name:
+        chosen = await session.model(name)
+        session.change(model=name)
+        session.agent.model = chosen
+        return Text(f"From now on {chosen.name} answers.")
+    chosen = await session.model()
+    why = f" ({session.model_reason})" if session.model_reason else ""
+    return Text(f"{chosen.name} answers{why}. `%agent model NAME` chooses another.")
+
+
+@_command()
+async def tools(session: Session) -> object:
+    """List the tools that the agent's code may call."""
+    rows = [(facts.signature, facts.description.split("\n")[0]) for facts in (t.facts for t in session.tools.values())]
+    return Table(("tool", "what it does"), rows, "There are no tools yet; %%tool defines one.")
+
+
+@_command(*(option for option in settings_options() if option.name not in ("model", "instructions", "kernel_name")))
+async def limits(session: Session, **given: Json) -> object:
+    """Show or change what a run may spend: `%agent limits --max-steps 40 --budget none`."""
+    session.change(**{name: value for name, value in given.items() if value is not None})
+    return Text(limits_text(session.settings))
+
+
+@_command()
+async def _vars(session: Session) -> object:
+    """List the variables of the sandbox."""
+    if not session.agent.sandbox.is_running:
+        return Text("The sandbox has not started yet, so it has no variables.")
+    found = await session.agent.sandbox.at_hand()
+    rows = [(v.name, v.type_name, v.summary) for v in found.variables]
+    return Table(("name", "type", "value"), rows, "The sandbox has no variables yet.")
+
+
+@_command()
+async def steps(session: Session) -> object:
+    """Show the steps of the last run again."""
+    if session.last_run is None:
+        return Text("There was no run yet.")
+    from .widget import Static
+
+    return Static(session.last_run)
+
+
+@_command(click.Option(["--limit", "-n"], type=click.IntRange(min=1), default=20, help="How many."))
+async def runs(session: Session, limit: int) -> object:
+    """List the last runs in the journal."""
+    found = [run for run in await session.journal.runs(limit=limit) if run.author == "agent"]
+    rows = [
+        (
+            run.id,
+            datetime.fromtimestamp(run.started).strftime("%Y-%m-%d %H:%M"),
+            run.status,
+            str(run.steps),
+            f"${run.cost:.4f}",
+            one_line(run.task, 60),
+        )
+        for run in found
+    ]
+    return Table(("run", "started", "status", "steps", "cost", "task"), rows, "The journal has no runs yet.")
+
+
+@_command(
+    click.Argument(["path"], required=False), click.Option(["--run"], help="A run's id; the last one by default.")
+)
+async def export(session: Session, path: str | None, run: str | None) -> object:
+    """Write the conversation as an audit notebook: `%agent export audit.ipynb`."""
+    import asyncio
+
+    from cellwright.notebook.export import write
+
+    if run is None and session.last_run is None:
+        raise UsageError("There was no run yet, so there is nothing to export.")
+    if run is None:
+        conversation = session.agent.conversation
+    else:
+        found = await session.journal.run(run)
+        conversation = found.started.conversation if found.started else ""
+    done = await session.journal.conversation(conversation)
+    target = Path(path or f"{done[-1].id}.ipynb")
+    if target.suffix != ".ipynb":
+        raise UsageError(f"{path}: the name of a notebook ends in .ipynb.")
+    await asyncio.to_thread(write, done, target)
+    return Text(f"Written: {target}. It runs again under plain python3, without a model and without Cellwright.")
+
+
+@_command()
+async def new(session: Session) -> object:
+    """Begin a new chat; the sandbox's variables stay."""
+    session.agent.forget()
+    return Text("A new chat. The sandbox's variables stay; `%agent reset` clears them too.")
+
+
+@_command()
+async def reset(session: Session) -> object:
+    """Begin a new conversation in a new sandbox."""
+    await session.agent.reset()
+    session.last_run = None
+    return Text("A new conversation, and a new sandbox without variables.")
+
+
+@_command(click.Argument(["name"], required=False))
+async def _help(session: Session, name: str | None) -> object:
+    """Say what the commands do."""
+    if name:
+        return await execute(session, f"{name} --help")
+    rows = [(f"%agent {word}", _summary(command)) for word, (command, _) in sorted(_COMMANDS.items())]
+    return Table(("command", "what it does"), rows)
+
+
+def _summary(command: click.Command) -> str:
+    return (command.help or "").split("\n")[0]
+
+
+def as_bundle(shown: object) -> tuple[Mapping[str, Any], str]:
+    """What a command returned as a mime bundle, and its plain text."""
+    text = repr(shown)
+    data = {"text/plain": text}
+    if hasattr(shown, "_repr_html_"):
+        data["text/html"] = shown._repr_html_()
+    return data, text

@@ -1,0 +1,103 @@
+"""`%agent` and `%%agent` for any IPython notebook.
+
+A run must not block the notebook's loop: then no click could reach the view. So the magics return coroutines, and an
+input transformer puts `await` before them; IPython runs such a cell on its loop.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from cellwright.errors import UsageError
+from cellwright.options import parse_magic
+
+from .commands import Text, execute
+from .interrupt import stop_on_sigint
+from .session import Session
+from .stdin import ask, can_ask
+
+_CALL = re.compile(r"get_ipython\(\)\.run_(?:cell|line)_magic\('agent'")
+
+
+def register(shell: Any) -> None:
+    """Add the magics to a shell. Doing it twice changes nothing."""
+    if "agent" in shell.magics_manager.magics["cell"]:
+        return
+    magics = AgentMagics(shell)
+    shell.register_magic_function(magics.line, "line", "agent")
+    shell.register_magic_function(magics.cell, "cell", "agent")
+    shell.input_transformers_post.append(awaited)
+    magics.session.warm_up()
+
+
+def awaited(lines: list[str]) -> list[str]:
+    """The cell's lines with `await` before every call of the magics."""
+    return [_CALL.sub(lambda call: f"await {call[0]}", line) for line in lines]
+
+
+class AgentMagics:
+    """The magics of one shell, and its conversation."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.session = Session(shell.config, self._ask if hasattr(shell, "kernel") else None)
+
+    async def line(self, line: str) -> object:
+        """`%agent WORD ...`: `%agent help` lists the words."""
+        return await execute(self.session, line)
+
+    async def cell(self, line: str, cell: str) -> object:
+        """`%%agent [options]`, and the task below it."""
+        options = parse_magic(line)
+        if options.help:
+            return Text(options.help)
+        values = {name: self._value(name) for name in options.put}
+        if options.new:
+            self.session.agent.forget()
+        task = self._fill_in(cell)
+        with stop_on_sigint(self.session.stop):
+            run = await self.session.do(task, options.settings, values, with_answer=False)
+        if options.out:
+            self.shell.user_ns[options.out] = await self.session.answer_of(run)
+        return Answer(run)
+
+    def _value(self, name: str) -> object:
+        if name not in self.shell.user_ns:
+            raise UsageError(f"--in: there is no variable {name!r} in this notebook.")
+        return self.shell.user_ns[name]
+
+    def _fill_in(self, task: str) -> str:
+        """`{name}` of the notebook's own plain variables; the session fills in the sandbox's."""
+        known = {
+            name: str(value)
+            for name, value in self.shell.user_ns.items()
+            if isinstance(value, str | int | float) and not name.startswith("_")
+        }
+        return re.sub(r"\{([A-Za-z_]\w*)\}", lambda match: known.get(match[1], match[0]), task)
+
+    async def _ask(self, prompt: str, password: bool) -> str:
+        if not can_ask(self.shell.kernel):
+            raise EOFError
+        return await ask(self.shell.kernel, f"The agent's code asks: {prompt}", password)
+
+
+class Answer:
+    """The answer of a run as the result of a cell: rich to look at, `value` and `run` to go on with."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    @property
+    def value(self) -> object:
+        """The answer: plain data, or its text."""
+        return self.run.answer
+
+    def __repr__(self) -> str:
+        return str(self.run.answered.data.get("text/plain", self.run.answer)) if self.run.answered else "no answer"
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        answered = self.run.answered
+        if answered is None:
+            return {"text/plain": repr(self)}, {}
+        return dict(answered.data), dict(answered.metadata)

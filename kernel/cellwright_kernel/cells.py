@@ -1,0 +1,47 @@
+"""What a cell of the Cellwright kernel means.
+
+Which species is the heaviest?     a task
+%%py                               Python by hand, in the sandbox
+%%tool                             Python in the host that defines tools
+%agent steps                       a command of the conversation
+%time ..., !ls, df?                IPython, in the sandbox: there the variables are
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["empty", "task", "python", "tools", "command", "ipython"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell, read."""
+
+    kind: Kind
+    text: str
+    """What is to be done: the task, the code, or the line behind `%agent`."""
+    options: str = ""
+    """The line behind `%%agent`."""
+
+
+def read(source: str) -> Cell:  # noqa: PLR0911 - a table, in the form of ifs
+    """Say what `source` means."""
+    text = source.strip()
+    first, _, rest = text.partition("\n")
+    word, _, line = first.partition(" ")
+    if not text:
+        return Cell("empty", "")
+    if word == "%%agent":
+        return Cell("task", rest, line)
+    if word == "%%py":
+        return Cell("python", rest)
+    if word == "%%tool":
+        return Cell("tools", rest)
+    if word == "%agent" and not rest:
+        return Cell("command", line)
+    if first.startswith(("%", "!", "?")) or re.fullmatch(r"[\w.*%]+\?{1,2}", text):
+        return Cell("ipython", text)
+    return Cell("task", text)
