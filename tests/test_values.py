@@ -41,7 +41,7 @@ def test_a_table_crosses_as_arrow() -> None:
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1: 2}, {1, 2}, b"x", [object()], 1j])
 def test_what_json_would_change_is_refused_by_name(value: object) -> None:
-    with pytest.raises(ValueNotTransferable, match="^thing is a ") as error:
+    with pytest.raises(ValueNotTransferable, match=r"^thing is a ") as error:
         encode({"thing": value})
     assert "\n" not in str(error.value)
 
