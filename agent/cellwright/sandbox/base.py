@@ -6,9 +6,9 @@ mime bundles that went through `relay`. Every implementation passes `tests/sandb
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Union
+from typing import Any, Protocol, Union
 
 from ..events import CellOutput, Json, MimeBundle, SandboxFacts, ToolFacts
 
@@ -124,7 +124,7 @@ class AtHand:
 class Callbacks:
     """What the sandbox calls while code runs. Each is awaited before the next output is taken."""
 
-    on_output: Callable[[CellOutput], Awaitable[None]]
+    on_output: Callable[[CellOutput], Coroutine[Any, Any, None]]
     on_call: Callable[[Call], Awaitable[CallResult]]
     on_input: Callable[[str, bool], Awaitable[str]] | None = None
     """Prompt and whether to hide what is typed -> the line. None: `input()` raises in the sandbox."""

@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Cell:
         self.bytes_left = output_bytes
         self.bytes_dropped = 0
         self.started = time.monotonic()
+        self.context = copy_context()
 
     @property
     def seconds(self) -> float:
@@ -61,7 +63,12 @@ class Cell:
             self.bytes_dropped += size
             return
         if self.callbacks:
-            await self.callbacks.on_output(output)
+            await self._pass_on(output)
+
+    async def _pass_on(self, output: CellOutput) -> None:
+        """In the context of who asked: the pump's own is the first cell's, and a front end would show it there."""
+        if self.callbacks:
+            await asyncio.create_task(self.callbacks.on_output(output), context=self.context)
 
     def _bounded(self, output: Stream) -> Stream:
         kept = output.text[: self.bytes_left]
@@ -73,13 +80,13 @@ class Cell:
         """Pass gathered text on."""
         if (pending := self.pending) and pending.text and self.callbacks:
             self.pending = None
-            await self.callbacks.on_output(pending)
+            await self._pass_on(pending)
         self.pending = None
 
     async def say_what_was_dropped(self) -> None:
         if self.bytes_dropped and self.callbacks:
             note = f"\n… {self.bytes_dropped:,} more characters of output were not kept.\n"
-            await self.callbacks.on_output(Stream("stderr", note))
+            await self._pass_on(Stream("stderr", note))
 
 
 def failing_line(failure: Failure) -> int | None:

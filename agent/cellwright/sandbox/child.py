@@ -372,7 +372,8 @@ class ChildKernel:
         while True:
             message = await self._receive(self._client.stdin_channel)  # type: ignore[union-attr]
             if message and message["msg_type"] == "input_request":
-                task = asyncio.create_task(self._reply_to(message["content"]))
+                context = self._current.context if self._current else None
+                task = asyncio.create_task(self._reply_to(message["content"]), context=context)
                 self._calls.add(task)
                 task.add_done_callback(self._calls.discard)
 
