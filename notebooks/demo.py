@@ -40,13 +40,16 @@ async def main() -> int:
     console.print(f"[bold]{TASK}[/]\n[dim]344 penguins of Palmer Station, Antarctica: {_shown('penguins.csv')}[/]")
     run = await _ask(console)
     if not run.answered or EXPECTED not in str(run.answer):
-        console.print(f"[bold red]The answer should be {EXPECTED}, not {run.answer!r}.[/] {run.reason}", markup=True)
+        console.print(f"The answer should be {EXPECTED}, not {run.answer!r}. {run.reason}", style="red", markup=False)
+        return 1
+    if not (FOLDER / "audit.ipynb").is_file():
+        console.print("There is no audit notebook.", style="red")
         return 1
 
     console.print("\nRunning the audit notebook again, on a plain Python kernel without Cellwright ...")
     began = time.monotonic()
     if differences := list(await _verify(FOLDER / "audit.ipynb")):
-        console.print("[bold red]The record does not hold:[/]", *differences, sep="\n")
+        console.print("The record does not hold:", *differences, sep="\n", style="red", markup=False)
         return 1
     console.print(f"[bold green]Every output is the same[/] ({time.monotonic() - began:.1f} s).")
     _say_how_to_go_on(console, run)
@@ -68,7 +71,7 @@ def _prepare() -> None:
 
 async def _ask(console: Console) -> Run:
     """Execute a notebook of the Cellwright kernel, and print the run as it goes on."""
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
     from nbformat import v4
 
     made = v4.new_notebook(cells=[v4.new_code_cell(source) for source in CELLS])  # type: ignore[no-untyped-call]
@@ -78,6 +81,8 @@ async def _ask(console: Console) -> Run:
         _save(await executing, FOLDER / "penguins.ipynb")
     except CellExecutionError as error:
         console.print(f"{error.ename}: {error.evalue}", style="red", markup=False)
+    except DeadKernelError:
+        console.print(f"The kernel's process ended; {LOG} may say why.", style="red", markup=False)
     return run
 
 
