@@ -7,13 +7,15 @@ Modes: `ok` streams `reply` · `wrong_key` 401 · `unknown_model` 404 · `busy_o
 `broken` 500 always · `context` 400, too long · `cut` half a reply, then the connection drops · `slow` waits `delay`
 seconds before the first token · `endless` never ends · `malformed` a chunk that is no JSON · `reasoning` thinks first ·
 `silent_usage` never says what it used.
+
+`reply` may be a function of the request's body; `echo` is one, for kernels that need a model that does as it is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
 THOUGHT_AND_CODE = "Thought: Multiply.\n```python\nfinal_answer(6 * 7)\n```"
@@ -36,7 +38,12 @@ class FakeProvider:
     """A real HTTP server on 127.0.0.1; `requests` holds the bodies it got."""
 
     def __init__(
-        self, mode: str = "ok", *, reply: str = THOUGHT_AND_CODE, delay: float = 5.0, pace: float = 0.0
+        self,
+        mode: str = "ok",
+        *,
+        reply: str | Callable[[dict[str, Any]], str] = THOUGHT_AND_CODE,
+        delay: float = 5.0,
+        pace: float = 0.0,
     ) -> None:
         """`delay`: seconds before the first token in mode `slow`; `pace`: seconds between tokens."""
         self.mode, self.reply, self.delay, self.pace = mode, reply, delay, pace
@@ -111,7 +118,8 @@ class FakeProvider:
             await writer.drain()
 
     async def _lines(self) -> AsyncIterator[str]:
-        pieces = [self.reply[at : at + 6] for at in range(0, len(self.reply), 6)]
+        reply = self.reply if isinstance(self.reply, str) else self.reply(self.requests[-1])
+        pieces = [reply[at : at + 6] for at in range(0, len(reply), 6)]
         if self.mode == "slow":
             await asyncio.sleep(self.delay)
         if self.mode == "reasoning":
@@ -131,6 +139,16 @@ class FakeProvider:
         if self.mode != "silent_usage":
             yield json.dumps({**_frame(), "choices": [], "usage": USAGE})
         yield "[DONE]"
+
+
+def echo(request: dict[str, Any]) -> str:
+    """The lines behind `py:` in the task as the action, else an answer that repeats the task."""
+    said = str(request["messages"][-1]["content"])
+    if said.startswith("Observation:"):
+        return "```python\nfinal_answer('done')\n```"
+    task = said.rpartition("Task: ")[2].split("\n\nAt hand:")[0]
+    code = task.partition("py:")[2].strip("\n").removeprefix(" ")
+    return f"As told.\n```python\n{code or f'final_answer({task!r})'}\n```"
 
 
 async def _refuse(writer: asyncio.StreamWriter, status: int, message: str, code: str, headers: str = "") -> None:

@@ -107,7 +107,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
             return self._failed(count, "KeyboardInterrupt", "Stopped.", ["Stopped."])
         except CellFailed as failed:
             failure = failed.failure
-            return self._failed(count, failure.ename, failure.evalue, list(failure.traceback))
+            return self._failed(count, failure.ename, failure.evalue, list(failure.traceback), failed.is_shown)
         except Exception as error:
             self.log.exception("a cell failed")
             return self._failed(count, type(error).__name__, str(error), [f"{type(error).__name__}: {error}"])
@@ -218,9 +218,10 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         sys.stderr.flush()
         self.send_response(self.iopub_socket, kind, content)
 
-    def _failed(self, count: int, ename: str, evalue: str, traceback: list[str]) -> Reply:
+    def _failed(self, count: int, ename: str, evalue: str, traceback: list[str], is_shown: bool = False) -> Reply:
         error = {"ename": ename, "evalue": evalue, "traceback": traceback or [f"{ename}: {evalue}"]}
-        self._send("error", error)  # a reply alone shows nothing
+        if not is_shown:
+            self._send("error", error)  # a reply alone shows nothing
         return {"status": "error", "execution_count": count, **error, "payload": [], "user_expressions": {}}
 
     # ---- interrupt, completion, shutdown --------------------------------------------------------------------------

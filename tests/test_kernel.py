@@ -1,0 +1,263 @@
+"""The Cellwright kernel, driven as a front end drives it: a real process, its real sandbox, a provider on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from fake_provider import FakeProvider, echo
+from notebook import WIDGET, Notebook, opened
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SOON = 0.5
+"""Seconds within which an interrupt must have ended a cell."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider(reply=echo) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def book(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Notebook]:
+    async with _opened(provider, tmp_path_factory.mktemp("book")) as notebook:
+        yield notebook
+
+
+def _opened(provider: FakeProvider, folder: Path):  # type: ignore[no-untyped-def]
+    base = provider.base_url
+    return opened("cellwright_kernel", folder, interrupt="message", OPENAI_API_BASE=base, OPENAI_BASE_URL=base)
+
+
+async def test_a_task_is_shown_live_and_its_answer_is_the_result(book: Notebook) -> None:
+    cell = await book.run("Multiply.\npy: print('seen')\nfinal_answer(6 * 7)")
+    assert cell.is_ok
+    (live,) = cell.of("display_data")
+    assert WIDGET in live["data"]
+    assert {"text/html", "text/plain"} <= set(live["data"])
+    (twin,) = cell.of("update_display_data")
+    assert twin["transient"] == live["transient"]
+    assert WIDGET not in twin["data"]
+    assert "seen" in twin["data"]["text/html"]
+    assert cell.result == "42"
+    assert cell.messages[-1]["content"] == {"execution_state": "idle"}
+
+
+async def test_the_next_task_goes_on(book: Notebook, provider: FakeProvider) -> None:
+    await book.run("py: final_answer('first')")
+    before = len(provider.requests[-1]["messages"])
+    await book.run("py: final_answer('second')")
+    assert len(provider.requests[-1]["messages"]) > before
+
+
+async def test_a_rich_answer_is_rich(book: Notebook) -> None:
+    cell = await book.run("Table.\npy: import pandas as pd\nfinal_answer(pd.DataFrame({'a': [1]}))")
+    assert "<table" in cell.of("execute_result")[0]["data"]["text/html"]
+
+
+async def test_python_by_hand_shares_the_variables(book: Notebook) -> None:
+    assert (await book.run("%%py\nx = 5\nprint('by hand')\nx + 1")).text == "by hand\n"
+    assert (await book.run("%%py\nx + 1")).result == "6"
+    assert (await book.run("py: final_answer(x + 2)")).result == "7"
+
+
+async def test_python_by_hand_fails_like_any_cell(book: Notebook) -> None:
+    cell = await book.run("%%py\n1 / 0")
+    assert cell.reply["ename"] == "ZeroDivisionError"
+    assert len(cell.of("error")) == 1
+    assert (await book.run("%%py\n1 + 1")).result == "2"
+
+
+async def test_rich_output_by_hand(book: Notebook) -> None:
+    cell = await book.run("%%py\nfrom IPython.display import HTML, display; display(HTML('<b>x</b>'))")
+    assert cell.of("display_data")[0]["data"]["text/html"] == "<b>x</b>"
+
+
+async def test_a_tool_is_called_in_the_host(book: Notebook) -> None:
+    code = '%%tool\nimport os\ndef where(word: str) -> str:\n    """Say where.\n\n    word: any\n    """\n'
+    made = await book.run(code + "    return f'{word} {os.getpid()}'")
+    assert made.is_ok and "where" in made.text
+    host = (await book.run("py: final_answer(where('in'))")).result
+    inside = (await book.run("%%py\nimport os; os.getpid()")).result
+    assert "in " in host
+    assert inside not in host
+    assert "where" in (await book.run("%agent tools")).result
+
+
+@pytest.mark.parametrize("body", ["x = 1", "def f(a: int) -> int:\n    return a"])
+async def test_a_cell_without_a_tool_says_so(book: Notebook, body: str) -> None:
+    cell = await book.run(f"%%tool\n{body}")
+    assert cell.reply["ename"] == "UsageError"
+    assert "no tool" in cell.reply["evalue"]
+
+
+async def test_a_tool_cell_that_fails_shows_one_error(book: Notebook) -> None:
+    cell = await book.run("%%tool\n1 / 0")
+    assert cell.reply["ename"] == "ZeroDivisionError"
+    assert len(cell.of("error")) == 1
+
+
+async def test_a_variable_in_braces_is_filled_in(book: Notebook, provider: FakeProvider) -> None:
+    await book.run("%%py\ntown = 'Bergen'")
+    await book.run("Say {town} and {nothing_of_that_name}.")
+    assert "Say Bergen and {nothing_of_that_name}." in provider.requests[-1]["messages"][-1]["content"]
+
+
+async def test_a_run_that_fails_is_one_error_and_the_next_cell_works(book: Notebook) -> None:
+    cell = await book.run("%%agent --max-steps 1\npy: print('no answer')")
+    assert cell.reply["status"] == "error"
+    (error,) = cell.of("error")
+    assert error["ename"] == "RunFailed"
+    assert "\n" not in error["evalue"]
+    assert (await book.run("py: final_answer(1)")).result == "1"
+
+
+async def test_a_provider_that_refuses_is_one_line(book: Notebook, provider: FakeProvider) -> None:
+    provider.mode = "wrong_key"
+    try:
+        cell = await book.run("anything")
+    finally:
+        provider.mode = "ok"
+    (error,) = cell.of("error")
+    assert len(error["traceback"]) == 1
+    assert "key" in error["evalue"].lower()
+
+
+@pytest.mark.parametrize("source", ["", "   \n"])
+async def test_an_empty_cell_is_nothing(book: Notebook, source: str) -> None:
+    cell = await book.run(source)
+    assert cell.is_ok
+    assert not cell.of("error") and not cell.of("display_data")
+
+
+async def test_line_magics_run_in_the_sandbox(book: Notebook) -> None:
+    await book.run("%%py\nhidden = 1")
+    assert "hidden" in (await book.run("%who")).text
+    assert "hi" in (await book.run("!echo hi")).text
+    pager = (await book.run("len?")).reply["payload"]
+    assert pager[0]["source"] == "page"
+
+
+async def test_completion_and_inspection_ask_the_sandbox(book: Notebook) -> None:
+    await book.run("%%py\nlong_name_of_mine = 3")
+    assert "long_name_of_mine" in (await book.ask(book.client.complete("long_na")))["matches"]
+    reply = await book.ask(book.client.complete("%%py\nlong_na"))
+    assert "long_name_of_mine" in reply["matches"]
+    assert reply["cursor_start"] == 5
+    assert (await book.ask(book.client.complete("%agent mo")))["matches"] == ["model"]
+    assert (await book.ask(book.client.inspect("long_name_of_mine")))["found"]
+
+
+@pytest.mark.parametrize("source", ["%%py\nimport time; time.sleep(2)", "py: import time; time.sleep(2)"])
+async def test_completion_answers_while_a_cell_runs(book: Notebook, source: str) -> None:
+    request = book.send(source)
+    await asyncio.sleep(0.7)
+    for small in (book.client.complete("zi"), book.client.inspect("zip"), book.client.is_complete("a task")):
+        assert (await book.ask(small, 1.5))["status"]
+    assert (await book.done(request)).is_ok
+
+
+async def test_interrupt_ends_python_by_hand(book: Notebook) -> None:
+    request = book.send("%%py\nprint('on', flush=True)\nimport time; time.sleep(30)")
+    await book.heard(request, "stream")
+    begun = time.monotonic()
+    await book.manager.interrupt_kernel()
+    cell = await book.done(request)
+    assert time.monotonic() - begun < SOON
+    assert cell.reply["ename"] == "KeyboardInterrupt"
+    assert (await book.run("%%py\n1 + 1")).result == "2"
+
+
+async def test_interrupt_ends_a_reply_that_keeps_one_waiting(book: Notebook, provider: FakeProvider) -> None:
+    provider.mode, asked = "slow", len(provider.requests)
+    provider.closed_early.clear()
+    try:
+        request = book.send("wait")
+        await book.heard(request, "display_data")
+        while len(provider.requests) == asked:
+            await asyncio.sleep(0.01)
+        begun = time.monotonic()
+        await book.manager.interrupt_kernel()
+        cell = await book.done(request)
+        assert time.monotonic() - begun < SOON
+        assert cell.reply["ename"] == "KeyboardInterrupt"
+        assert len(cell.of("error")) == 1
+        await asyncio.wait_for(provider.closed_early.wait(), 2)
+    finally:
+        provider.mode = "ok"
+    assert (await book.run("py: final_answer(2)")).result == "2"
+
+
+async def test_stop_in_the_view_ends_the_task(book: Notebook) -> None:
+    request = book.send("py: import time; time.sleep(30)")
+    shown = (await book.heard(request, "display_data"))["data"][WIDGET]["model_id"]
+    await asyncio.sleep(0.7)
+    content = {"comm_id": shown, "data": {"method": "custom", "content": {"op": "stop"}}}
+    begun = time.monotonic()
+    book.client.shell_channel.send(book.client.session.msg("comm_msg", content))
+    cell = await book.done(request)
+    assert time.monotonic() - begun < SOON
+    assert cell.reply["ename"] == "KeyboardInterrupt"
+    assert (
+        "interrupted" in str(cell.of("update_display_data")[-1]["data"]).lower()
+        or "stopped" in str(cell.of("update_display_data")[-1]["data"]).lower()
+    )
+
+
+async def test_input_is_asked_of_the_person(book: Notebook) -> None:
+    request = book.send("%%py\ninput('Name? ')", allow_stdin=True)
+    question = await book.client.get_stdin_msg(timeout=10)
+    assert "Name? " in question["content"]["prompt"]
+    assert question["parent_header"]["msg_id"] == request
+    book.client.input("Ada")
+    assert (await book.done(request)).result == "'Ada'"
+
+
+async def test_input_without_a_person_fails(book: Notebook) -> None:
+    cell = await book.run("%%py\ninput('Name? ')")
+    assert cell.reply["status"] == "error"
+    assert (await book.run("%%py\n1")).result == "1"
+
+
+async def test_interrupt_ends_a_question(book: Notebook) -> None:
+    request = book.send("%%py\ninput('Name? ')", allow_stdin=True)
+    await book.client.get_stdin_msg(timeout=10)
+    begun = time.monotonic()
+    await book.manager.interrupt_kernel()
+    cell = await book.done(request)
+    assert time.monotonic() - begun < SOON + 0.3
+    assert not cell.is_ok
+    assert (await book.run("%%py\n1")).result == "1"
+
+
+async def test_outputs_belong_to_their_cell(book: Notebook) -> None:
+    requests = [book.send(f"%%py\nprint('cell {n}')") for n in range(3)]
+    cells = [await book.done(request) for request in requests]
+    assert [cell.text for cell in cells] == ["cell 0\n", "cell 1\n", "cell 2\n"]
+
+
+async def test_a_sandbox_that_dies_is_told_in_one_line(book: Notebook) -> None:
+    cell = await book.run("%%py\nimport os; os._exit(3)")
+    (error,) = cell.of("error")
+    assert "\n" not in error["evalue"]
+    assert (await book.run("%%py\n'alive'")).result == "'alive'"
+
+
+async def test_shutdown_leaves_nothing_behind(provider: FakeProvider, tmp_path: Path) -> None:
+    async with _opened(provider, tmp_path) as notebook:
+        child = int((await notebook.run("%%py\nimport os; os.getpid()")).result)
+        os.kill(child, 0)
+        notebook.send("%%py\nimport time; time.sleep(60)")
+        await asyncio.sleep(0.5)
+        begun = time.monotonic()
+        await notebook.manager.shutdown_kernel()
+        assert time.monotonic() - begun < 5
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
