@@ -71,7 +71,8 @@ async def _list_models() -> int:
         table.add_row(literal(f"ollama_chat/{name}"), literal(f"Ollama at {host}"))
     if not (why := embedded.problem()):
         table.add_row(embedded.NAME, f"its file is here ({weights.PINNED.file})")
-    stdout_console().print(table)
+    if table.row_count:
+        stdout_console().print(table)
     if why:
         click.echo(f"embedded: {why}")
     try:
