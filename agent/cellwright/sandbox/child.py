@@ -202,6 +202,11 @@ class ChildKernel:
 
     async def _discard(self) -> None:
         self._facts = None
+        for cell in self._cells.values():
+            if not cell.reply.done():  # nobody will read its reply any more, and whoever awaits it would wait for ever
+                cell.reply.set_exception(SandboxDied("it was ended"))
+                cell.reply.exception()
+        self._cells.clear()
         tasks = [task for task in [*self._pumps, *self._calls] if task is not asyncio.current_task()]
         self._pumps, self._calls = [], set()
         for task in tasks:
@@ -243,7 +248,10 @@ class ChildKernel:
         finally:
             await cell.flush()
             await cell.say_what_was_dropped()
-            self._cells.pop(cell.msg_id, None)
+            # Code that is still being stopped stays known, so that `_stop` hears its reply, but shows nothing more.
+            cell.callbacks = None
+            if cell.reply.done():
+                self._cells.pop(cell.msg_id, None)
             self._current = None
         if reply.get("status") == "ok" or cell.answer:
             payload = reply.get("payload")
@@ -324,6 +332,7 @@ class ChildKernel:
                     # Wakes the kernel's loop: a signal alone does not (ipykernel issue 881).
                     self._client.kernel_info()
                 await asyncio.wait({cell.reply}, timeout=1.0)
+        self._cells.pop(cell.msg_id, None)
         if cell.reply.done():
             return cell.reply.exception() is not None
         await self._discard()
