@@ -111,7 +111,6 @@ async def test_a_kernel_killed_while_idle_is_started_anew(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("code", "said"),
     [(0, "ended"), (None, "ended"), (3, "exit status 3"), (-9, "SIGKILL; out of memory?"), (-99, "99")],
-    [(0, "ended"), (None, "ended"), (3, "exit status 3"), (-9, "SIGKILL; out of memory?"), (-99, "99")],
 )
 def test_causes_of_death(code: int | None, said: str) -> None:
     assert said in cause_of_death(code)
