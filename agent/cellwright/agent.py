@@ -94,8 +94,10 @@ class CodeAgent:
             await self.reset()
         limits = limits or self.limits
         work = Work(self, await self._model(), limits if max_steps is None else replace(limits, steps=max_steps))
-        async for event in self._streamed(work, work.do(task, values)):
-            yield event
+        # A generator that is closed does not close the one inside it: without `aclosing` the run would go on unseen.
+        async with aclosing(self._streamed(work, work.do(task, values))) as events:
+            async for event in events:
+                yield event
 
     async def run_by_hand(self, code: str) -> Run:
         """Run a person's own code in the sandbox, on record: the model learns of it with the next task."""
