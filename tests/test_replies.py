@@ -66,7 +66,8 @@ def test_letter_by_letter_is_the_same_as_at_once(form: str) -> None:
 @given(form=st.sampled_from(sorted(FORMS)), sizes=st.lists(st.integers(1, 30), min_size=1))
 def test_in_pieces_of_any_size_it_is_the_same(form: str, sizes: list[int]) -> None:
     text = FORMS[form][0]
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     while at < len(text):
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(text[at : at + size])

@@ -56,9 +56,6 @@ from .sandbox.base import (
 )
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from .agent import CodeAgent
 
 Listener: TypeAlias = Callable[[Event], Awaitable[None] | None]
@@ -66,8 +63,6 @@ Listener: TypeAlias = Callable[[Event], Awaitable[None] | None]
 Guard: TypeAlias = Callable[[str, str, AtHand], str | None]
 """(code, task, what was at hand) -> why the code must not run, or None."""
 
-TASK_CHARACTERS = 200_000
-"""A longer task is refused: it is a file that was pasted."""
 SILENT_REPLIES = 3
 """So many replies in a row without an action end the run."""
 SAME_FAILURES = 3
