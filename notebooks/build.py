@@ -17,9 +17,9 @@ HERE = Path(__file__).parent
 TOUR = [
     """# A tour of the Cellwright kernel
 
-Every cell is a task in plain language; the agent answers with Python that runs in a sandbox kernel. The table is the real
-one of the package [palmerpenguins](https://pypi.org/project/palmerpenguins/); the answers are those of the embedded model
-(Qwen2.5-Coder-1.5B), as they came.""",
+Every cell is a task in plain language; the agent answers with Python that runs in a sandbox kernel. The table is the
+real one of the package `palmerpenguins`; the answers are those of the embedded model (Qwen2.5-Coder-1.5B), as they
+came.""",
     "%agent model embedded",
     "`%%py` runs Python by hand, in the sandbox. Here it loads the table.",
     "%%py\nfrom palmerpenguins import load_penguins\n\npenguins = load_penguins()\npenguins.head()",
@@ -27,7 +27,7 @@ one of the package [palmerpenguins](https://pypi.org/project/palmerpenguins/); t
     "How many penguins of each species are there in penguins?",
     "Which species has the longest flippers on average? Plot it. The data is in penguins.",
     "What is the mean body mass in grams of the penguins in penguins, rounded to one decimal?",
-    "The sandbox's variables, what was done until now, and the audit notebook, which runs again under plain `python3`.",
+    "The sandbox's variables, the runs until now, and the audit notebook, which runs again under plain `python3`.",
     "%agent vars",
     "%agent runs --limit 3",
     "%agent export tour-audit.ipynb",
@@ -35,13 +35,13 @@ one of the package [palmerpenguins](https://pypi.org/project/palmerpenguins/); t
 MAGIC = [
     """# `%%agent` in any notebook
 
-A Python notebook as always; one cell hands a task to the agent. `--in` copies variables into its sandbox, `--out` brings
-the answer back. The answers are those of the embedded model, as they came.""",
+A Python notebook as always; one cell hands a task to the agent. `--in` copies variables into its sandbox, `--out`
+brings the answer back. The answers are those of the embedded model, as they came.""",
     "%load_ext cellwright\nfrom palmerpenguins import load_penguins\n\ndf = load_penguins()\ndf.head()",
     "%%agent --model embedded --in df --out result\n"
     "Which species has the longest flippers on average? Plot it. The data is in df.",
     "result",
-    "%%agent --model embedded --out means\nMake a table of the mean body_mass_g in df for each species and answer with it.",
+    "%%agent --model embedded --out means\nWhat is the mean body_mass_g of each species? The data is in df.",
     "means",
     "%agent steps",
 ]

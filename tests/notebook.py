@@ -128,7 +128,7 @@ async def opened(
     """A notebook on the kernel that `python -m module` starts, in `folder`."""
     manager = AsyncKernelManager()
     argv = [sys.executable, "-m", module, "-f", "{connection_file}"]
-    spec = KernelSpec(argv=argv, interrupt_mode=interrupt, display_name="x", language="python")  # type: ignore[no-untyped-call]
+    spec = KernelSpec(argv=argv, interrupt_mode=interrupt, display_name="x", language="python")
     manager._kernel_spec = spec
     with (folder / "stderr.txt").open("w") as stderr:
         await manager.start_kernel(cwd=str(folder), env={**os.environ, **MODEL, **environment}, stderr=stderr)

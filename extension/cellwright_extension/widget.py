@@ -135,7 +135,7 @@ def display_view(view: RunView) -> Shown:
     from IPython.display import display
 
     shown = Shown(uuid4().hex)
-    display(view, display_id=shown.display_id)  # type: ignore[no-untyped-call]
+    display(view, display_id=shown.display_id)
     return shown
 
 
@@ -148,7 +148,7 @@ def finish(shown: Shown, run: Run, *, with_answer: bool = True) -> None:
     from IPython.display import publish_display_data
 
     data = static_bundle(run, with_answer=with_answer)
-    publish_display_data(data, transient={"display_id": shown.display_id}, update=True)  # type: ignore[no-untyped-call]
+    publish_display_data(data, transient={"display_id": shown.display_id}, update=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         cell = cells.read(code)
         if silent or cell.kind == "empty":
             # Silent code is the front end's own (e.g. a variable inspector's): it belongs to the host's shell.
-            return await super().do_execute(code, silent, store_history, user_expressions, allow_stdin)
+            return dict(await super().do_execute(code, silent, store_history, user_expressions, allow_stdin))
         self._allow_stdin = allow_stdin
         count = self.shell.execution_count
         if store_history:

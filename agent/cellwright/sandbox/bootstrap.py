@@ -19,6 +19,7 @@ def _cellwright_boot(mark):
     import threading
     import types
 
+    NO_DATA = set(".ipynb .py .pyc .sh .toml .cfg .lock .sqlite .sqlite-wal .sqlite-shm .db .so .o .log".split())  # noqa: N806
     shell = get_ipython()  # noqa: F821 - this is a cell
     kernel = shell.kernel
     lock = threading.RLock()
@@ -224,11 +225,15 @@ def _cellwright_boot(mark):
             looked_at[path] = changed, ("columns " + table(head, held))[:1000]
         return looked_at[path][1]
 
+    def is_data(name):
+        """False for what is no data to work on: programs, notebooks and databases only mislead a small model."""
+        return os.path.splitext(name)[1].lower() not in NO_DATA
+
     def files(limit=20):
         found = []
         with os.scandir(".") as entries:
             for entry in sorted(entries, key=lambda e: e.name):
-                if entry.name.startswith(".") or not entry.is_file() or entry.name.endswith(".ipynb"):
+                if entry.name.startswith(".") or not entry.is_file() or not is_data(entry.name):
                     continue
                 try:
                     facts = entry.stat()

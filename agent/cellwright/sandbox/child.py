@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 """How long a kernel may take until it answers."""
+REQUEST_SECONDS = 15.0
+"""How long a request of our own may take (variables, values, tools) before it is sent once more."""
 FLUSH_SECONDS = 0.1
 """How long printed text is gathered before it is passed on."""
 IDLE_GRACE_SECONDS = 1.0
@@ -300,17 +302,30 @@ class ChildKernel:
 
     async def _request(self, code: str = "", expression: str | None = None, buffers: Sequence[bytes] = ()) -> Json:
         """A silent request of our own; the value of `expression`, which must be a Packet. Raises `SandboxError`."""
-        cell = self._send(code, None, expression=expression, buffers=buffers)
         try:
-            reply = await cell.reply
-        finally:
-            self._cells.pop(cell.msg_id, None)
+            reply = await self._reply_to_silent(code, expression, buffers)
+        except TimeoutError:
+            # Seen after a stop, rarely: the kernel was idle and never answered. To ask again does no harm, because
+            # every request of ours may be repeated; a kernel that stays silent is given up.
+            try:
+                reply = await self._reply_to_silent(code, expression, buffers)
+            except TimeoutError:
+                await self._discard()
+                raise SandboxDied("it did not answer any more") from None
         if reply.get("status") != "ok":
             raise SandboxDied(f"it refused a request: {one_line(str(reply.get('evalue')))}")
         result = reply.get("user_expressions", {}).get("value", {})
         if result.get("status") == "error":
             raise ValueNotTransferable(one_line(str(result.get("evalue"))))
         return result.get("data", {}).get("application/json")
+
+    async def _reply_to_silent(self, code: str, expression: str | None, buffers: Sequence[bytes]) -> Mapping[str, Json]:
+        cell = self._send(code, None, expression=expression, buffers=buffers)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                return await cell.reply
+        finally:
+            self._cells.pop(cell.msg_id, None)
 
     async def _ask(self, call: str, *arguments: Json, buffers: Sequence[bytes] = ()) -> Any:
         """Call the service that the bootstrap cell left in the kernel."""
