@@ -52,8 +52,8 @@ class Cell:
 class Notebook:
     """A kernel and its client; every message is filed under the request that caused it."""
 
-    def __init__(self, manager: AsyncKernelManager, client: AsyncKernelClient) -> None:
-        self.manager, self.client = manager, client
+    def __init__(self, manager: AsyncKernelManager, client: AsyncKernelClient, folder: Path) -> None:
+        self.manager, self.client, self.folder = manager, client, folder
         self.cells: dict[str, Cell] = {}
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._idle: dict[str, asyncio.Event] = {}
@@ -134,7 +134,7 @@ async def opened(
         await manager.start_kernel(cwd=str(folder), env={**os.environ, **MODEL, **environment}, stderr=stderr)
     client: Any = manager.client()
     client.start_channels()
-    notebook = Notebook(manager, client)
+    notebook = Notebook(manager, client, folder)
     try:
         await client.wait_for_ready(timeout=SECONDS)
         notebook.begin()

@@ -1,0 +1,104 @@
+"""`%agent` and `%%agent` in a plain python3 kernel, as a person's own notebook has it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from fake_provider import FakeProvider, echo
+from notebook import WIDGET, Notebook, opened
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider(reply=echo) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def book(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Notebook]:
+    folder, base = tmp_path_factory.mktemp("book"), provider.base_url
+    async with opened(
+        "ipykernel_launcher", folder, interrupt="signal", OPENAI_API_BASE=base, OPENAI_BASE_URL=base
+    ) as notebook:
+        for _ in range(2):  # loading twice changes nothing
+            assert (await notebook.run("%load_ext cellwright")).is_ok
+        yield notebook
+
+
+async def test_a_task_is_shown_and_answered(book: Notebook) -> None:
+    cell = await book.run("%%agent\npy: final_answer(6 * 7)")
+    assert cell.is_ok, cell.reply
+    (live,) = cell.of("display_data")
+    (twin,) = cell.of("update_display_data")
+    assert WIDGET in live["data"]
+    assert WIDGET not in twin["data"]
+    assert cell.result == "42"
+    assert (await book.run("_.value + 1")).result == "43"
+
+
+async def test_a_table_goes_in_and_comes_back(book: Notebook) -> None:
+    await book.run("import pandas as pd\ndf = pd.DataFrame({'a': [1, 2, 3]})")
+    cell = await book.run("%%agent --in df --out result\npy: final_answer(df * 2)")
+    assert cell.is_ok, cell.reply
+    assert (await book.run("type(result).__name__, result['a'].tolist()")).result == "('DataFrame', [2, 4, 6])"
+
+
+async def test_a_commands_result_is_a_value(book: Notebook) -> None:
+    assert (await book.run("r = %agent runs")).is_ok
+    assert (await book.run("type(r).__name__")).result == "'Table'"
+    assert "%agent steps" in (await book.run("%agent help")).result
+    assert "--out" in (await book.run("%%agent --help\nx")).result
+
+
+async def test_a_variable_in_braces_is_filled_in(book: Notebook, provider: FakeProvider) -> None:
+    await book.run("town = 'Bergen'")
+    await book.run("%%agent\nSay {town} and {unknown_name}.")
+    assert "Say Bergen and {unknown_name}." in provider.requests[-1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("%agent modle", "model"), ("%%agent --modle x\ntask", "--model"), ("%%agent --in nothing\ntask", "nothing")],
+)
+async def test_a_mistake_is_one_line(book: Notebook, line: str, said: str) -> None:
+    (error,) = (await book.run(line)).of("error")
+    assert error["ename"] == "UsageError"
+    assert said in error["evalue"]
+    assert len(error["traceback"]) == 1
+
+
+async def test_a_signal_ends_a_run_at_once(book: Notebook, provider: FakeProvider) -> None:
+    provider.mode, asked = "slow", len(provider.requests)
+    try:
+        request = book.send("%%agent\nwait")
+        while len(provider.requests) == asked:
+            await asyncio.sleep(0.01)
+        begun = time.monotonic()
+        await book.manager.interrupt_kernel()
+        cell = await book.done(request)
+        assert time.monotonic() - begun < 0.5
+    finally:
+        provider.mode = "ok"
+    assert not cell.is_ok
+    assert len(cell.of("error")) == 1
+    assert (await book.run("1 + 1")).result == "2"
+    assert (await book.run("%%agent\npy: final_answer(1)")).result == "1"
+
+
+async def test_the_magic_can_be_called_from_code(book: Notebook) -> None:
+    cell = await book.run("a = await get_ipython().run_cell_magic('agent', '', 'py: final_answer(9)')\na.value")
+    assert cell.result == "9", cell.reply
+
+
+async def test_other_cells_are_as_they_were(book: Notebook) -> None:
+    assert (await book.run("print('plain')\n1 + 1")).text == "plain\n"
+    assert (await book.run("%time 1")).is_ok
+    # Only a call is awaited, not a text that holds one.
+    assert "await" not in (await book.run("\"get_ipython().run_cell_magic('agent'\"")).result
