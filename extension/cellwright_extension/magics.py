@@ -17,7 +17,8 @@ from .interrupt import stop_on_sigint
 from .session import Session
 from .stdin import ask, can_ask
 
-_CALL = re.compile(r"get_ipython\(\)\.run_(?:cell|line)_magic\('agent'")
+# As IPython writes it for a magic: at the start of a line, or assigned. What a person awaits already is left alone.
+_CALL = re.compile(r"^(\s*(?:[^#=]+=\s*)?)(get_ipython\(\)\.run_(?:cell|line)_magic\('agent')")
 
 
 def register(shell: Any) -> None:
@@ -33,7 +34,7 @@ def register(shell: Any) -> None:
 
 def awaited(lines: list[str]) -> list[str]:
     """The cell's lines with `await` before every call of the magics."""
-    return [_CALL.sub(lambda call: f"await {call[0]}", line) for line in lines]
+    return [_CALL.sub(r"\1await \2", line) for line in lines]
 
 
 class AgentMagics:
