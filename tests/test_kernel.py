@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ async def book(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory)
         yield notebook
 
 
-def _opened(provider: FakeProvider, folder: Path):  # type: ignore[no-untyped-def]
+def _opened(provider: FakeProvider, folder: Path) -> AbstractAsyncContextManager[Notebook]:
     base = provider.base_url
     return opened("cellwright_kernel", folder, interrupt="message", OPENAI_API_BASE=base, OPENAI_BASE_URL=base)
 
