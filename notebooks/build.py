@@ -21,12 +21,14 @@ Every cell is a task in plain language; the agent answers with Python that runs 
 real one of the package `palmerpenguins`; the answers are those of the embedded model (Qwen2.5-Coder-1.5B), as they
 came.""",
     "%agent model embedded",
-    "`%%py` runs Python by hand, in the sandbox. Here it loads the table.",
-    "%%py\nfrom palmerpenguins import load_penguins\n\npenguins = load_penguins()\npenguins.head()",
+    "`%%py` runs Python by hand, in the sandbox. Here it writes the table to a file.",
+    "%%py\nfrom palmerpenguins import load_penguins\n\npenguins = load_penguins()\n"
+    "penguins.to_csv('penguins.csv', index=False)\npenguins.head()",
     "From here on the agent works.",
-    "How many penguins of each species are there in penguins?",
-    "Which species has the longest flippers on average? Plot it. The data is in penguins.",
-    "What is the mean body mass in grams of the penguins in penguins, rounded to one decimal?",
+    "Which species has the longest flippers on average? Plot it. Use penguins.csv.",
+    "A task may go on where the last one ended. With `--new` the agent is told nothing of that; the variables stay.",
+    "%%agent --new\nWhat is the mean body_mass_g in penguins.csv? Round it to one decimal.",
+    "%%agent --new\nHow many rows of penguins.csv have the species Gentoo?",
     "The sandbox's variables, the runs until now, and the audit notebook, which runs again under plain `python3`.",
     "%agent vars",
     "%agent runs --limit 3",
@@ -41,8 +43,8 @@ brings the answer back. The answers are those of the embedded model, as they cam
     "%%agent --model embedded --in df --out result\n"
     "Which species has the longest flippers on average? Plot it. The data is in df.",
     "result",
-    "%%agent --model embedded --out means\nWhat is the mean body_mass_g of each species? The data is in df.",
-    "means",
+    "%%agent --model embedded --new --out mass\nWhat is the mean body_mass_g in df? Round it to one decimal.",
+    "mass",
     "%agent steps",
 ]
 
@@ -52,7 +54,11 @@ def build(name: str, kernel: str, sources: list[str]) -> None:
     notebook = new_notebook()
     prose = {
         0,
-        *(i for i, text in enumerate(sources) if text.startswith(("`%%py` runs", "From here", "The sandbox's"))),
+        *(
+            i
+            for i, text in enumerate(sources)
+            if text.startswith(("`%%py` runs", "From here", "The sandbox's", "A task may"))
+        ),
     }
     notebook.cells = [
         new_markdown_cell(text, id=f"{name}-{i}") if i in prose else new_code_cell(text, id=f"{name}-{i}")
