@@ -23,7 +23,6 @@ from .events import (
     NoAction,
     Outcome,
     Output,
-    ReplyDelta,
     ReplyReceived,
     RunEnded,
     RunStarted,
@@ -96,9 +95,7 @@ class Run:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Take the next event into the fold; pieces of a reply are live only, the whole reply follows them."""
-        if isinstance(event, ReplyDelta):
-            return
+        """Take the next event into the fold. Pieces of a reply are only given by a live view; nobody stores them."""
         self.events.append(event)
         match event:
             case RunStarted():

@@ -25,7 +25,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SandboxDied, SandboxUnavailable, ValueNotTransferable, one_line
+from ..errors import SandboxDied, SandboxError, SandboxUnavailable, ValueNotTransferable, one_line
 from ..events import Json, SandboxFacts, ToolFacts
 from . import relay
 from .base import (
@@ -62,6 +62,9 @@ ANSWER_GRACE_SECONDS = 10.0
 """How long code may go on after `final_answer` (closing files, drawing a figure) before it is interrupted."""
 CANCEL_SECONDS = 0.35
 """How long a cancelled `run` waits for the kernel to be idle; what takes longer goes on in the background."""
+INTERRUPT_AGAIN_SECONDS = 3.0
+"""After how long interrupted code is interrupted again. Not sooner: the kernel may still be writing its traceback,
+and a signal that comes too late meets the next cell, or the kernel's loop, which then never answers."""
 INTERRUPT_GRACE_SECONDS = 5.0
 """How long interrupted code may take to end before the kernel is killed."""
 
@@ -312,6 +315,8 @@ class ChildKernel:
             except TimeoutError:
                 await self._discard()
                 raise SandboxDied("it did not answer any more") from None
+        if reply.get("ename") == "KeyboardInterrupt":  # a signal that was meant for the cell before
+            reply = await self._reply_to_silent(code, expression, buffers)
         if reply.get("status") != "ok":
             raise SandboxDied(f"it refused a request: {one_line(str(reply.get('evalue')))}")
         result = reply.get("user_expressions", {}).get("value", {})
@@ -346,10 +351,15 @@ class ChildKernel:
                     await self._manager.interrupt_kernel()
                     # Wakes the kernel's loop: a signal alone does not (ipykernel issue 881).
                     self._client.kernel_info()
-                await asyncio.wait({cell.reply}, timeout=1.0)
+                await asyncio.wait({cell.reply}, timeout=INTERRUPT_AGAIN_SECONDS)
         self._cells.pop(cell.msg_id, None)
         if cell.reply.done():
-            return cell.reply.exception() is not None
+            if cell.reply.exception() is not None:
+                return True
+            # A signal that comes late must meet this empty request, not the person's next cell.
+            with contextlib.suppress(SandboxError):
+                await self._request()
+            return False
         await self._discard()
         return True
 
