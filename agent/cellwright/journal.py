@@ -302,7 +302,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
     db = sqlite3.connect(path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None)
     try:
         _migrate(db, path)
-    except BaseException:
+    except BaseException:  # whatever it is, the file must not stay open; it is raised again
         db.close()
         raise
     return db

@@ -198,6 +198,6 @@ def _python_config(path: Path) -> Mapping[str, Any]:
 
     try:
         said: Mapping[str, Any] = PyFileConfigLoader(path.name, str(path.parent)).load_config()
-    except Exception as error:
+    except Exception as error:  # a config file is the person's own program and may raise anything
         raise ConfigError(f"{path} failed: {type(error).__name__}: {one_line(str(error))}.") from error
     return said

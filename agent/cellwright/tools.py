@@ -86,7 +86,7 @@ class Tool:
                 result = await self.function(*bound.args, **bound.kwargs)
             else:
                 result = await asyncio.to_thread(self.function, *bound.args, **bound.kwargs)
-        except Exception as error:
+        except Exception as error:  # a tool is somebody else's code and may raise anything
             raise ToolCallError(f"{self.name} failed: {type(error).__name__}: {one_line(str(error))}") from error
         return _json(self.name, result)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from cellwright.agent import CodeAgent
-from cellwright.errors import RunFailed, RunInterrupted, UsageError
+from cellwright.errors import CellwrightError, RunFailed, RunInterrupted, UsageError
 from cellwright.events import AnswerGiven, Event, Json
 from cellwright.models.choice import choose
 from cellwright.sandbox.child import ChildKernel
@@ -59,7 +59,7 @@ class Session:
         self._flags = {name: value for name, value in {**before, **flags}.items() if value is not None}
         try:
             self.settings  # noqa: B018 - a wrong value must not stay
-        except Exception:
+        except CellwrightError:
             self._flags = before
             raise
 

@@ -64,7 +64,7 @@ class ConcurrentShell:
             result = self.shell_handlers[message["header"]["msg_type"]](stream, idents, message)
             if inspect.isawaitable(result):
                 await result
-        except Exception:
+        except Exception:  # the kernel's boundary: a handler's fault must not end the kernel
             self.log.error("Exception in %s", message["header"].get("msg_type"), exc_info=True)
         finally:
             self._shell_context = saved

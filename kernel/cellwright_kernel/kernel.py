@@ -108,7 +108,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         except CellFailed as failed:
             failure = failed.failure
             return self._failed(count, failure.ename, failure.evalue, list(failure.traceback), failed.is_shown)
-        except Exception as error:
+        except Exception as error:  # the kernel's boundary: without a reply the cell would hang for ever
             self.log.exception("a cell failed")
             return self._failed(count, type(error).__name__, str(error), [f"{type(error).__name__}: {error}"])
         return {"status": "ok", "execution_count": count, "payload": payload, "user_expressions": {}}

@@ -71,7 +71,7 @@ def _replace(path: Path, data: bytes) -> None:
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)  # mkstemp makes 0600; a notebook is as readable as any file of its folder
         Path(name).replace(path)
-    except BaseException:
+    except BaseException:  # cancelled, too: half a notebook must not stay behind; it is raised again
         Path(name).unlink(missing_ok=True)
         raise
 

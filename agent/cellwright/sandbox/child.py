@@ -153,7 +153,7 @@ class ChildKernel:
                 f"{one_line(str(error)) or f'{START_SECONDS:g} s are over'}. "
                 "Is ipykernel installed in its environment?"
             ) from error
-        except BaseException:
+        except BaseException:  # cancelled, too: a half-started process must not stay behind; it is raised again
             await self._discard()
             raise
 
