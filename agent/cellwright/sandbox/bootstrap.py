@@ -15,6 +15,7 @@ def _cellwright_boot(mark):
     import json
     import math
     import os
+    import signal
     import sys
     import threading
     import types
@@ -122,6 +123,24 @@ def _cellwright_boot(mark):
         print("The sandbox stays. Call final_answer(value) to end the task.", file=sys.stderr)
 
     shell.ask_exit = stay
+
+    # ---- an interrupt meets the cell, or nothing ------------------------------------------------------------------
+
+    # ipykernel lets a signal raise wherever it comes: in its own loop, while a traceback is being written, in the
+    # request after the one that was meant. A kernel hit there may never answer again (seen under load).
+    under_way = []
+    hooks = type(shell.events).trigger.__code__  # drawing the figures after a cell is its work, too
+
+    def on_sigint(signum, frame):
+        while under_way and frame is not None:
+            if frame.f_globals is shell.user_global_ns or frame.f_code is hooks:
+                raise KeyboardInterrupt
+            frame = frame.f_back
+
+    shell.events.register("pre_run_cell", under_way.append)
+    shell.events.register("post_run_cell", lambda result: under_way.clear())
+    kernel.pre_handler_hook = lambda: signal.signal(signal.SIGINT, on_sigint)
+    kernel.post_handler_hook = lambda: None
 
     # The person's input() goes the same way, so that a tool call from a thread can't take its reply.
     def input_request(prompt, ident, parent, password=False):

@@ -25,7 +25,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SandboxDied, SandboxError, SandboxUnavailable, ValueNotTransferable, one_line
+from ..errors import SandboxDied, SandboxUnavailable, ValueNotTransferable, one_line
 from ..events import Json, SandboxFacts, ToolFacts
 from . import relay
 from .base import (
@@ -53,7 +53,9 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 """How long a kernel may take until it answers."""
 REQUEST_SECONDS = 15.0
-"""How long a request of our own may take (variables, values, tools) before it is sent once more."""
+"""How long a request of our own may take (variables, values, tools) until the kernel is given up."""
+INTROSPECT_SECONDS = 10.0
+"""How long completion and inspection may take: jedi's first answer takes seconds on a busy machine."""
 FLUSH_SECONDS = 0.1
 """How long printed text is gathered before it is passed on."""
 IDLE_GRACE_SECONDS = 1.0
@@ -62,9 +64,8 @@ ANSWER_GRACE_SECONDS = 10.0
 """How long code may go on after `final_answer` (closing files, drawing a figure) before it is interrupted."""
 CANCEL_SECONDS = 0.35
 """How long a cancelled `run` waits for the kernel to be idle; what takes longer goes on in the background."""
-INTERRUPT_AGAIN_SECONDS = 3.0
-"""After how long interrupted code is interrupted again. Not sooner: the kernel may still be writing its traceback,
-and a signal that comes too late meets the next cell, or the kernel's loop, which then never answers."""
+INTERRUPT_AGAIN_SECONDS = 1.0
+"""After how long interrupted code is interrupted again; the bootstrap cell lets a signal meet nothing but the cell."""
 INTERRUPT_GRACE_SECONDS = 5.0
 """How long interrupted code may take to end before the kernel is killed."""
 
@@ -305,32 +306,21 @@ class ChildKernel:
 
     async def _request(self, code: str = "", expression: str | None = None, buffers: Sequence[bytes] = ()) -> Json:
         """A silent request of our own; the value of `expression`, which must be a Packet. Raises `SandboxError`."""
+        cell = self._send(code, None, expression=expression, buffers=buffers)
         try:
-            reply = await self._reply_to_silent(code, expression, buffers)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                reply = await cell.reply
         except TimeoutError:
-            # Seen after a stop, rarely: the kernel was idle and never answered. To ask again does no harm, because
-            # every request of ours may be repeated; a kernel that stays silent is given up.
-            try:
-                reply = await self._reply_to_silent(code, expression, buffers)
-            except TimeoutError:
-                await self._discard()
-                raise SandboxDied("it did not answer any more") from None
-        if reply.get("ename") == "KeyboardInterrupt":  # a signal that was meant for the cell before
-            reply = await self._reply_to_silent(code, expression, buffers)
+            await self._discard()
+            raise SandboxDied("it did not answer any more") from None
+        finally:
+            self._cells.pop(cell.msg_id, None)
         if reply.get("status") != "ok":
             raise SandboxDied(f"it refused a request: {one_line(str(reply.get('evalue')))}")
         result = reply.get("user_expressions", {}).get("value", {})
         if result.get("status") == "error":
             raise ValueNotTransferable(one_line(str(result.get("evalue"))))
         return result.get("data", {}).get("application/json")
-
-    async def _reply_to_silent(self, code: str, expression: str | None, buffers: Sequence[bytes]) -> Mapping[str, Json]:
-        cell = self._send(code, None, expression=expression, buffers=buffers)
-        try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                return await cell.reply
-        finally:
-            self._cells.pop(cell.msg_id, None)
 
     async def _ask(self, call: str, *arguments: Json, buffers: Sequence[bytes] = ()) -> Any:
         """Call the service that the bootstrap cell left in the kernel."""
@@ -354,12 +344,7 @@ class ChildKernel:
                 await asyncio.wait({cell.reply}, timeout=INTERRUPT_AGAIN_SECONDS)
         self._cells.pop(cell.msg_id, None)
         if cell.reply.done():
-            if cell.reply.exception() is not None:
-                return True
-            # A signal that comes late must meet this empty request, not the person's next cell.
-            with contextlib.suppress(SandboxError):
-                await self._request()
-            return False
+            return cell.reply.exception() is not None
         await self._discard()
         return True
 
@@ -529,7 +514,7 @@ class ChildKernel:
         self._cells[cell.msg_id] = cell
         self._client.session.send(self._client.shell_channel.socket, message)
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(INTROSPECT_SECONDS):
                 return await cell.reply
         except (TimeoutError, SandboxDied):
             return {}
