@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from cellwright import CodeAgent, Run
-from cellwright.events import Display
 from cellwright.models.embedded import EmbeddedModel, problem
+from cellwright.outputs import Display
 
 from .table import show
 

@@ -17,9 +17,10 @@ from statistics import median
 from typing import Any, TypeVar
 
 from cellwright import CodeAgent, Limits
-from cellwright.events import CellOutput, Usage
+from cellwright.facts import Usage
 from cellwright.journal import Journal
 from cellwright.models.base import Message, ReplyEnd, ReplyPart, Sampling, Text
+from cellwright.outputs import CellOutput
 from cellwright.sandbox.base import Call, Callbacks, CallResult, Execution
 from cellwright.sandbox.child import ChildKernel
 

@@ -19,8 +19,9 @@ import pytest
 from cellwright import CodeAgent, ScriptedModel
 from cellwright.cli import _with_files
 from cellwright.console import ConsoleView, printable
-from cellwright.events import Event, Failure, Output, ReplyDelta, Stream
+from cellwright.events import Event, Output, ReplyDelta
 from cellwright.journal import Journal
+from cellwright.outputs import Failure, Stream
 
 CELLWRIGHT = str(Path(sys.executable).with_name("cellwright"))
 

@@ -12,28 +12,21 @@ from cellwright.events import (
     ActionProposed,
     AnswerGiven,
     AnyEvent,
-    Clear,
-    Display,
     Event,
-    Failure,
     NoAction,
     Output,
     ReplyDelta,
     ReplyReceived,
     RunEnded,
     RunStarted,
-    SandboxFacts,
-    Stream,
     ToolCalled,
-    ToolFacts,
-    Totals,
-    Usage,
     ValuePut,
-    from_json,
-    to_json,
 )
+from cellwright.facts import SandboxFacts, ToolFacts, Totals, Usage
 from cellwright.limits import Limits
-from cellwright.run import Run, show
+from cellwright.outputs import Clear, Display, Failure, Stream, show
+from cellwright.run import Run
+from cellwright.wire import from_json, to_json
 
 SANDBOX = SandboxFacts("child-kernel", "process", "host", "python3", "3.13", "data", packages={"pandas": "3"})
 EXAMPLES: list[Event] = [

@@ -23,27 +23,20 @@ from cellwright.events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
-    CellOutput,
-    Display,
     Event,
-    Failure,
-    Json,
     NoAction,
     Outcome,
     Output,
     ReplyReceived,
     RunEnded,
     RunStarted,
-    SandboxFacts,
     Status,
-    Stream,
     ToolCalled,
-    ToolFacts,
-    Totals,
-    Usage,
     ValuePut,
 )
+from cellwright.facts import SandboxFacts, ToolFacts, Totals, Usage
 from cellwright.notebook.export import notebook, write
+from cellwright.outputs import CellOutput, Display, Failure, Json, Stream
 from cellwright.run import Run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -363,15 +356,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["out.ipynb"]
 
 
-def test_a_long_run_is_exported_quickly(tmp_path: Path) -> None:
-    import time
+def test_a_long_run_is_exported(tmp_path: Path) -> None:
+    import nbformat
 
     run = a_run("x", *(a_step(n, "Think.", f"print({n})", Stream("stdout", f"{n}\n")) for n in range(1, 1001)))
-    begun = time.perf_counter()
     write([run], tmp_path / "long.ipynb")
-    seconds = time.perf_counter() - begun
-    print(f"export of 1,000 steps: {seconds:.2f} s")
-    assert seconds < 3.0
+    cells = nbformat.read(tmp_path / "long.ipynb", as_version=4).cells  # type: ignore[no-untyped-call]
+    assert [cell.source for cell in cells if cell.cell_type == "code"][-1000:] == [
+        f"print({n})" for n in range(1, 1001)
+    ]
 
 
 # ---- run again ------------------------------------------------------------------------------------------------------

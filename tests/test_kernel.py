@@ -16,8 +16,8 @@ from fake_provider import FakeProvider, echo
 from notebook import WIDGET, Notebook, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-SOON = 0.5
-"""Seconds within which an interrupt must have ended a cell."""
+SOON = 2.0
+"""Seconds within which an interrupt must have ended a cell, on a busy machine too; benchmarks/ hold it to 0.5."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -235,7 +235,7 @@ async def test_interrupt_ends_a_question(book: Notebook) -> None:
     begun = time.monotonic()
     await book.manager.interrupt_kernel()
     cell = await book.done(request)
-    assert time.monotonic() - begun < SOON + 0.3
+    assert time.monotonic() - begun < SOON
     assert not cell.is_ok
     assert (await book.run("%%py\n1")).result == "1"
 

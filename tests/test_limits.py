@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from cellwright.errors import UsageError
-from cellwright.events import Status, Usage
+from cellwright.events import Status
+from cellwright.facts import Usage
 from cellwright.limits import Exceeded, Limits, Meter
 
 
@@ -70,7 +72,7 @@ def test_none_lifts_a_limit() -> None:
 @pytest.mark.parametrize("value", [0, -1])
 def test_zero_and_less_are_refused(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"Limit {name} must be more than 0"):
-        Limits().with_changes(**{name: value})
+        replace(Limits(), **{name: value})
 
 
 def test_an_unknown_price_counts_as_nothing_and_is_told() -> None:
@@ -85,5 +87,5 @@ def test_an_unknown_price_counts_as_nothing_and_is_told() -> None:
 
 def test_changes_make_a_copy() -> None:
     limits = Limits()
-    assert limits.with_changes(steps=3).steps == 3
+    assert replace(limits, steps=3).steps == 3
     assert limits.steps == 20

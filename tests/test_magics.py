@@ -83,7 +83,7 @@ async def test_a_signal_ends_a_run_at_once(book: Notebook, provider: FakeProvide
         begun = time.monotonic()
         await book.manager.interrupt_kernel()
         cell = await book.done(request)
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 2.0
     finally:
         provider.mode = "ok"
     assert not cell.is_ok

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cellwright import CodeAgent, Limits, ScriptedModel
-from cellwright.memory import bounded
 from cellwright.models.base import Message
+from cellwright.observations import bounded
 from cellwright.sandbox.child import ChildKernel
 
 

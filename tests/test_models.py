@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from cellwright.errors import ContextFull, ModelError, ModelKeyError, ModelUnavailable, UnknownModel
-from cellwright.events import Usage
+from cellwright.facts import Usage
 from cellwright.models.base import Message, Model, Reasoning, ReplyEnd, ReplyPart, Sampling, Text
 from cellwright.models.providers import LiteLLMModel, loaded_litellm
 from fake_provider import THOUGHT_AND_CODE, FakeProvider
@@ -180,7 +180,7 @@ async def test_cancelling_closes_the_connection(mode: str) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 2.0
         await asyncio.wait_for(provider.closed_early.wait(), 2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cellwright.events import Clear, Display, Failure, Stream
+from cellwright.outputs import Clear, Display, Failure, Stream
 from cellwright.sandbox import relay
 
 

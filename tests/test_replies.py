@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellwright.replies import FenceScanner, Reply, read
+from cellwright.replies import FenceScanner, Reply
+
+
+def read(text: str) -> Reply:
+    """Read a whole reply; what stands after its first action does not count."""
+    scanner = FenceScanner()
+    scanner.feed(text)
+    return scanner.read()
+
 
 CODE = "x = 1\nprint(x)"
 STRING_WITH_FENCE = 'text = """\n```\nnot the end\n```\n"""\nprint(text)'

@@ -7,14 +7,10 @@ import io
 import tokenize
 from pathlib import Path
 
-import pytest
-
 import cellwright
 
 FILES = "errors events run replies memory limits tools loop agent".split()
 PROMISED = 1000
-REACHED = 1377
-"""Where we stand; it may only go down."""
 
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
@@ -37,17 +33,10 @@ def test_docstrings_comments_and_blank_lines_are_no_code() -> None:
     assert code_lines(source) == 5
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the promise is not kept yet: 1,377 lines; strict, so that keeping it is noticed"
-)
 def test_the_loop_and_all_it_rests_on_is_less_than_1000_lines() -> None:
     counts = counted()
     print(", ".join(f"{name} {count}" for name, count in counts.items()), "- together", sum(counts.values()))
     assert sum(counts.values()) < PROMISED, counts
-
-
-def test_it_does_not_grow_further_until_the_promise_is_kept() -> None:
-    assert sum(counted().values()) <= REACHED, counted()
 
 
 def counted() -> dict[str, int]:

@@ -21,22 +21,16 @@ from cellwright.events import (
     ActionProposed,
     AnswerGiven,
     AnyEvent,
-    CellOutput,
-    Clear,
-    Display,
     Event,
-    Failure,
-    MimeBundle,
     NoAction,
     Output,
     ReplyDelta,
     ReplyReceived,
-    SandboxFacts,
-    Stream,
     ToolCalled,
-    Usage,
 )
+from cellwright.facts import SandboxFacts, Usage
 from cellwright.limits import Limits
+from cellwright.outputs import CellOutput, Clear, Display, Failure, MimeBundle, Stream
 from cellwright.run import Run
 from cellwright_extension.messages import LIVE_LIMIT, changes, joined, snapshot
 from cellwright_extension.render import (

@@ -6,7 +6,7 @@ A `CodeAgent` holds model, tools, sandbox, memory and listeners; each task is do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,17 +16,16 @@ from .events import Event, ReplyDelta, ValuePut
 from .guard import made_up_data
 from .limits import Limits
 from .loop import Guard, Listener, Work, new_id
-from .memory import Memory, system_prompt
+from .memory import Memory
 from .models.base import Model
+from .observations import system_prompt
 from .run import Run
 from .sandbox.base import Execution, Sandbox
+from .task import checked_task, encoded_values
 from .tools import Tool, collect
 
 if TYPE_CHECKING:
     from .journal import Journal
-
-TASK_CHARACTERS = 200_000
-"""A longer task is refused: it is a file that was pasted."""
 
 
 class CodeAgent:
@@ -88,14 +87,14 @@ class CodeAgent:
         """
         if self._work is not None:
             raise UsageError("This agent is at work; wait for it, or stop it.")
-        task = _checked(task)
-        values = _encoded(additional_args or {})
+        task = checked_task(task)
+        values = encoded_values(additional_args or {})
         if reset:
             await self.reset()
         limits = limits or self.limits
         work = Work(self, await self._model(), limits if max_steps is None else replace(limits, steps=max_steps))
         # A generator that is closed does not close the one inside it: without `aclosing` the run would go on unseen.
-        async with aclosing(self._streamed(work, work.do(task, values))) as events:
+        async with aclosing(self._streamed(work, task, values)) as events:
             async for event in events:
                 yield event
 
@@ -104,23 +103,22 @@ class CodeAgent:
         if self._work is not None:
             raise UsageError("This agent is at work; wait for it, or stop it.")
         work = Work(self, None, replace(self.limits, steps=None, seconds=None, action_seconds=None))
-        stream = self._streamed(work, work.run_by_hand(code))
-        async with aclosing(stream):
-            return Run([event async for event in stream])
+        async with aclosing(self._streamed(work, code)) as events:
+            return Run([event async for event in events])
 
-    async def _streamed(self, work: Work, doing: Awaitable[None]) -> AsyncGenerator[Event]:
+    async def _streamed(self, work: Work, task: str, values: Sequence[ValuePut] = ()) -> AsyncGenerator[Event]:
         """The events of `work`, done in a task of its own; leaving early stops it."""
         self._work = work
-        work.task = task = asyncio.ensure_future(doing)
-        task.add_done_callback(lambda _: work.events.put_nowait(None))
+        work.task = doing = asyncio.create_task(work.do(task, values))
+        doing.add_done_callback(lambda _: work.events.put_nowait(None))
         try:
             while (event := await work.events.get()) is not None:
                 yield event
-            task.result()
+            doing.result()
         finally:
-            if not task.done():
+            if not doing.done():
                 work.stop()
-                await asyncio.wait({task}, timeout=5.0)
+                await asyncio.wait({doing}, timeout=5.0)
             self._work = None
 
     def stop(self) -> None:
@@ -187,28 +185,6 @@ class CodeAgent:
         else:
             self.memory.set_head(system, model.examples)
         return self.memory
-
-
-def _checked(task: str) -> str:
-    task = task.strip()
-    if not task:
-        raise UsageError("The task is empty. Write what is to be done, e.g. `What is the mean of age in data.csv?`")
-    if "\x00" in task or sum(not c.isprintable() and not c.isspace() for c in task) > max(8, len(task) // 20):
-        raise UsageError("The task is not text: it holds binary data. Put the data in a file and name the file.")
-    if len(task) > TASK_CHARACTERS:
-        raise UsageError(
-            f"The task has {len(task):,} characters, {TASK_CHARACTERS:,} are allowed. "
-            "Put the data in a file and name the file."
-        )
-    return task
-
-
-def _encoded(values: Mapping[str, object]) -> list[ValuePut]:
-    if not values:
-        return []
-    from .sandbox.values import encode
-
-    return [ValuePut(name=name, form=form, value=value) for name, (form, value) in encode(values).items()]
 
 
 def _child_kernel() -> Sandbox:

@@ -24,8 +24,9 @@ import click
 from . import __version__
 from .cli_machine import doctor, model
 from .errors import CellwrightError, ExportError, UsageError
-from .events import Json, ReplyDelta
+from .events import ReplyDelta
 from .options import existing_file, one_line_of, settings_options
+from .outputs import Json
 
 if TYPE_CHECKING:
     from .agent import CodeAgent

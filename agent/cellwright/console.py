@@ -24,25 +24,20 @@ from .events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
-    CellOutput,
-    Clear,
-    Display,
     Event,
-    Failure,
-    MimeBundle,
     NoAction,
     Output,
     ReplyDelta,
     ReplyReceived,
     RunEnded,
     RunStarted,
-    Stream,
     ToolCalled,
-    Totals,
 )
+from .facts import Totals
+from .outputs import CellOutput, Clear, Display, Failure, MimeBundle, Stream
 
 if TYPE_CHECKING:
-    from .events import SandboxFacts
+    from .facts import SandboxFacts
 
 LIVE_LINES = 12
 """Lines of a reply that are shown while it is written."""

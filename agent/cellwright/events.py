@@ -2,156 +2,21 @@
 
 The loop emits events; everything else listens. The journal stores them, the view shows them, the exporter writes
 them into a notebook, `Run` is their fold. An event is frozen, knows its place in the run (`seq`) and its time, and goes
-to JSON and back unchanged (`to_json`, `from_json`). `ReplyDelta` alone is live only: shown, never stored.
+to JSON and back unchanged (`wire.py`). `ReplyDelta` alone is live only: shown, never stored.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import Literal, Union
 
+from .facts import SandboxFacts, ToolFacts, Totals, Usage
 from .limits import Limits
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from .outputs import CellOutput, Json, MimeBundle
 
 SCHEMA_VERSION = 1
 """Version of this vocabulary; stored with every journal and audit notebook."""
-
-Json = Any
-"""A JSON value: None, bool, int, float, str, list or dict of them."""
-MimeBundle = Mapping[str, Json]
-"""Mime type -> data, as in Jupyter's display messages (jupyter_client, messaging, "display_data")."""
-
-
-# ---- what code shows: one class for each kind of nbformat output ----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Text that code wrote to stdout or stderr."""
-
-    name: Literal["stdout", "stderr"]
-    text: str
-    output_type: Literal["stream"] = "stream"
-
-
-@dataclass(frozen=True, slots=True)
-class Display:
-    """A mime bundle that code displayed, or the value of its last expression (`is_result`)."""
-
-    data: MimeBundle
-    metadata: MimeBundle = field(default_factory=dict)
-    is_result: bool = False
-    display_id: str | None = None
-    """Set when the code may update this display later."""
-    is_update: bool = False
-    """Replaces the data of the display with the same `display_id`."""
-    output_type: Literal["display"] = "display"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An exception that ended the code."""
-
-    ename: str
-    evalue: str
-    traceback: tuple[str, ...] = ()
-    """Lines as IPython prints them, with ANSI colours."""
-    line: int | None = None
-    """Line of the cell, from 1, that failed, where it is known."""
-    output_type: Literal["failure"] = "failure"
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """Code asked to clear what it showed so far (`IPython.display.clear_output`)."""
-
-    wait: bool = False
-    output_type: Literal["clear"] = "clear"
-
-
-CellOutput = Union[Stream, Display, Failure, Clear]
-
-
-# ---- facts that events carry ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one reply or of many."""
-
-    prompt: int = 0
-    """Tokens sent, cached ones included."""
-    completion: int = 0
-    """Tokens written, reasoning included."""
-    cached: int = 0
-    """Of `prompt`: read from the provider's cache."""
-    reasoning: int = 0
-    """Of `completion`: reasoning that is not shown."""
-    estimated: bool = False
-    """Counted by us, because the stream was cut before the provider said."""
-
-    @property
-    def total(self) -> int:
-        return self.prompt + self.completion
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt + other.prompt,
-            self.completion + other.completion,
-            self.cached + other.cached,
-            self.reasoning + other.reasoning,
-            self.estimated or other.estimated,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What a run has spent."""
-
-    steps: int = 0
-    seconds: float = 0.0
-    usage: Usage = Usage()
-    cost: float = 0.0
-    """US dollars, of the replies whose price is known."""
-    cost_known: bool = True
-    """False when at least one reply has no known price."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolFacts:
-    """A tool as the model saw it."""
-
-    name: str
-    description: str
-    parameters: Json
-    """JSON schema of the arguments."""
-    signature: str
-    """The Python signature, e.g. `search(query: str, limit: int = 10) -> list[str]`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxFacts:
-    """Where code runs."""
-
-    kind: str
-    """Class of sandbox, e.g. `child-kernel`."""
-    isolation: str
-    """`process` means: not isolated."""
-    network: str
-    """`host` or `none`."""
-    kernel_name: str
-    python: str
-    workspace: str
-    """The folder in which code starts."""
-    instance: int = 1
-    """How many processes this sandbox has had; a new number says that all variables were lost."""
-    packages: Mapping[str, str] = field(default_factory=dict)
-    """Name -> version of the packages that matter for the result."""
 
 
 # ---- the events -----------------------------------------------------------------------------------------------------
@@ -341,7 +206,7 @@ class RunEnded(Event):
     status: Status
     reason: str = ""
     """One line, empty on success."""
-    totals: Totals = Totals()
+    totals: Totals = field(default_factory=Totals)
     kind: Literal["run_ended"] = "run_ended"
 
 
@@ -359,26 +224,3 @@ AnyEvent = Union[
     AnswerGiven,
     RunEnded,
 ]
-
-
-@cache
-def _adapter() -> TypeAdapter[AnyEvent]:
-    # pydantic takes 150 ms to import; nobody should pay that for `import cellwright`.
-    from pydantic import Field, TypeAdapter
-
-    return TypeAdapter(Annotated[AnyEvent, Field(discriminator="kind")])
-
-
-def to_json(event: Event) -> str:
-    """The event as one line of JSON. Half characters (lone surrogates), which JSON can't hold, become `?`."""
-    try:
-        return _adapter().dump_json(event).decode()  # type: ignore[arg-type]
-    except ValueError:
-        # Models and code do write them ("\\ud83d"), and a run must not end, or lose its record, for one.
-        data = _adapter().dump_python(event)  # type: ignore[arg-type]
-        return json.dumps(data, ensure_ascii=False, allow_nan=False).encode(errors="replace").decode()
-
-
-def from_json(text: str | bytes) -> AnyEvent:
-    """The event that `to_json` wrote. Raises `ValueError` where the text is not one."""
-    return _adapter().validate_json(text)

@@ -1,4 +1,4 @@
-"""Catches data that the model made up.
+"""Catches data that the model made up, and a model that goes round in circles.
 
 Small models like to write a table or a value down from memory when the task names a file or a variable that is right
 there. Such code runs without error and gives a wrong answer, so it is not run; the model is told why. The rule reads
@@ -13,8 +13,9 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from .run import Step
     from .sandbox.base import AtHand
 
 _NEUTRAL = {"0", "1", "-1", "0.0", "1.0", "", "True", "False"}
@@ -84,3 +85,17 @@ def _uses(tree: ast.AST, code: str, files: Iterable[str], known: set[str]) -> bo
     if any(file in code or file.rsplit("/", 1)[-1] in code for file in files):
         return True
     return any(isinstance(node, ast.Name) and node.id in known for node in ast.walk(tree))
+
+
+def same_failures(steps: Sequence[Step], ended: bool = False) -> int:
+    """How often in a row, up to now, the same code failed in the same way; `ended`: the last step did just now."""
+    last = steps[-1] if steps else None
+    if last is None or not (ended or last.outcome in ("error", "denied", "timeout", "died")):
+        return 0
+    count = 0
+    for step in reversed(steps):
+        same_error = (step.error and step.error.evalue) == (last.error and last.error.evalue)
+        if step.code != last.code or not same_error or (step.outcome == "ok"):
+            break
+        count += 1
+    return count

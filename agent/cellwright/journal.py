@@ -24,8 +24,9 @@ from types import TracebackType
 from typing import Literal, TypeVar
 
 from .errors import JournalError, UnknownRun, one_line
-from .events import ActionProposed, Event, Output, ReplyDelta, RunEnded, RunStarted, Status, from_json, to_json
+from .events import ActionProposed, Event, Output, ReplyDelta, RunEnded, RunStarted, Status
 from .run import Run
+from .wire import from_json, to_json
 
 T = TypeVar("T")
 Row = tuple[str, int, str, float, str]

@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
+from .facts import Totals, Usage
 
 if TYPE_CHECKING:
-    from .events import Status, Totals, Usage
+    from .events import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,6 @@ class Limits:
             if value is not None and not value > 0:
                 raise UsageError(f"Limit {item.name} must be more than 0, not {value!r}; None lifts it.")
 
-    def with_changes(self, **changes: float | None) -> Limits:
-        """A copy with some limits changed. Raises `UsageError` for a value of 0 or less."""
-        return replace(self, **changes)  # type: ignore[arg-type]
-
 
 class Exceeded(Exception):
     """A limit is reached: the run's status and one line that says which. Caught by the loop."""
@@ -64,23 +61,15 @@ class Meter:
         self.limits = limits
         self.started = time.monotonic()
         self.steps = 0
-        self._spent: Totals | None = None
+        self._spent = Totals()
 
     def add_reply(self, usage: Usage, cost: float | None) -> None:
         """Count one reply; `cost` in US dollars, None when its price is unknown."""
-        spent = self.totals()
-        self._spent = replace(
-            spent,
-            usage=spent.usage + usage,
-            cost=spent.cost + (cost or 0.0),
-            cost_known=spent.cost_known and cost is not None,
-        )
+        self._spent = self.totals().with_reply(usage, cost)
 
     def totals(self) -> Totals:
         """What has been spent until now."""
-        from .events import Totals  # events needs Limits, so this import must wait
-
-        return replace(self._spent or Totals(), steps=self.steps, seconds=time.monotonic() - self.started)
+        return replace(self._spent, steps=self.steps, seconds=time.monotonic() - self.started)
 
     def seconds_left(self) -> float | None:
         """Seconds until the run's time is up; None without a limit."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from .errors import UsageError
-from .events import Json
+from .outputs import Json
 
 
 class Names(click.ParamType[tuple[str, ...]]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from dataclasses import dataclass
 
 _OPEN = re.compile(r"^[ ]{0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<tag>[\w+-]*)[^\n`]*$")
@@ -64,7 +65,9 @@ class FenceScanner:
             code = self.text[self._code_start : stop].strip("\n")
             if code.strip():
                 thought = _tidy(self.text[: self._thought_end])
-                return Reply(thought, _dedent(code), len(self.text.rstrip()) if closed else len(self.text))
+                return Reply(
+                    thought, textwrap.dedent(code).rstrip(), len(self.text.rstrip()) if closed else len(self.text)
+                )
         visible = _THINK.sub("", self.text)
         if not self._fence and _is_bare_python(visible):
             return Reply("", visible.strip(), len(self.text))
@@ -101,13 +104,6 @@ class FenceScanner:
         return not self._is_python or not _is_open_string(self.text[self._code_start : fence_start])
 
 
-def read(text: str) -> Reply:
-    """Read a whole reply; what stands after its first action does not count."""
-    scanner = FenceScanner()
-    scanner.feed(text)
-    return scanner.read()
-
-
 def _is_open_string(code: str) -> bool:
     if '"""' not in code and "'''" not in code:
         return False
@@ -131,9 +127,3 @@ def _is_bare_python(text: str) -> bool:
 
 def _tidy(thought: str) -> str:
     return re.sub(r"^\s*Thought:\s*", "", _THINK.sub("", thought)).strip()
-
-
-def _dedent(code: str) -> str:
-    import textwrap
-
-    return textwrap.dedent(code).rstrip()

@@ -9,29 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from .events import (
-    ActionDecided,
-    ActionFinished,
-    ActionProposed,
-    AnswerGiven,
-    CellOutput,
-    Clear,
-    Display,
-    Event,
-    Failure,
-    Json,
-    NoAction,
-    Outcome,
-    Output,
-    ReplyReceived,
-    RunEnded,
-    RunStarted,
-    Status,
-    Stream,
-    ToolCalled,
-    Totals,
-    ValuePut,
-)
+from . import events
+from .facts import Totals
+from .outputs import CellOutput, Failure, Json, plain_text, show
 
 
 @dataclass(slots=True)
@@ -39,12 +19,12 @@ class Step:
     """One turn: what the model said, what was run, what came of it."""
 
     number: int
-    reply: ReplyReceived | None = None
-    proposed: ActionProposed | None = None
-    decided: ActionDecided | None = None
-    calls: list[ToolCalled] = field(default_factory=list)
+    reply: events.ReplyReceived | None = None
+    proposed: events.ActionProposed | None = None
+    decided: events.ActionDecided | None = None
+    calls: list[events.ToolCalled] = field(default_factory=list)
     outputs: list[CellOutput] = field(default_factory=list)
-    finished: ActionFinished | NoAction | None = None
+    finished: events.ActionFinished | events.NoAction | None = None
 
     @property
     def thought(self) -> str:
@@ -58,9 +38,9 @@ class Step:
         return self.proposed.code if self.proposed else ""
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> events.Outcome | None:
         """How the action ended; None while it runs or when there was none."""
-        return self.finished.outcome if isinstance(self.finished, ActionFinished) else None
+        return self.finished.outcome if isinstance(self.finished, events.ActionFinished) else None
 
     @property
     def note(self) -> str:
@@ -69,7 +49,7 @@ class Step:
     @property
     def seconds(self) -> float:
         """Seconds that the action took."""
-        return self.finished.seconds if isinstance(self.finished, ActionFinished) else 0.0
+        return self.finished.seconds if isinstance(self.finished, events.ActionFinished) else 0.0
 
     @property
     def error(self) -> Failure | None:
@@ -85,36 +65,36 @@ class Step:
 class Run:
     """A run as far as its events are known."""
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
-        self.events: list[Event] = []
+    def __init__(self, happened: Iterable[events.Event] = ()) -> None:
+        self.events: list[events.Event] = []
         self.steps: list[Step] = []
-        self.started: RunStarted | None = None
-        self.answered: AnswerGiven | None = None
-        self.ended: RunEnded | None = None
-        for event in events:
+        self.started: events.RunStarted | None = None
+        self.answered: events.AnswerGiven | None = None
+        self.ended: events.RunEnded | None = None
+        for event in happened:
             self.add(event)
 
-    def add(self, event: Event) -> None:
+    def add(self, event: events.Event) -> None:
         """Take the next event into the fold. Pieces of a reply are only given by a live view; nobody stores them."""
         self.events.append(event)
         match event:
-            case RunStarted():
+            case events.RunStarted():
                 self.started = event
-            case ReplyReceived():
+            case events.ReplyReceived():
                 self.steps.append(Step(event.step, reply=event))
-            case ActionProposed():
+            case events.ActionProposed():
                 self._step(event.step).proposed = event
-            case ActionDecided():
+            case events.ActionDecided():
                 self._step(event.step).decided = event
-            case ToolCalled():
+            case events.ToolCalled():
                 self._step(event.step).calls.append(event)
-            case Output():
+            case events.Output():
                 show(self._step(event.step).outputs, event.output)
-            case ActionFinished() | NoAction():
+            case events.ActionFinished() | events.NoAction():
                 self._step(event.step).finished = event
-            case AnswerGiven():
+            case events.AnswerGiven():
                 self.answered = event
-            case RunEnded():
+            case events.RunEnded():
                 self.ended = event
 
     def _step(self, number: int) -> Step:
@@ -131,7 +111,7 @@ class Run:
         return self.started.task if self.started else ""
 
     @property
-    def status(self) -> Status:
+    def status(self) -> events.Status:
         return self.ended.status if self.ended else "running"
 
     @property
@@ -147,9 +127,9 @@ class Run:
         return self.answered.value if self.answered.has_value else self.answered.data.get("text/plain")
 
     @property
-    def values(self) -> list[ValuePut]:
+    def values(self) -> list[events.ValuePut]:
         """Values that were copied into the sandbox for the task."""
-        return [event for event in self.events if isinstance(event, ValuePut)]
+        return [event for event in self.events if isinstance(event, events.ValuePut)]
 
     @property
     def totals(self) -> Totals:
@@ -159,43 +139,9 @@ class Run:
         totals = Totals()
         for step in self.steps:
             if reply := step.reply:
-                totals = replace(
-                    totals,
-                    steps=totals.steps + 1,
-                    usage=totals.usage + reply.usage,
-                    cost=totals.cost + (reply.cost or 0.0),
-                    cost_known=totals.cost_known and reply.cost is not None,
-                )
+                totals = replace(totals.with_reply(reply.usage, reply.cost), steps=totals.steps + 1)
         seconds = self.events[-1].time - self.events[0].time if self.events else 0.0
         return replace(totals, seconds=seconds)
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {self.status}, {len(self.steps)} steps, answer={self.answer!r}>"
-
-
-def show(outputs: list[CellOutput], output: CellOutput) -> None:
-    """Add `output` to what a cell shows: neighbours of one stream join, updates replace, clear empties."""
-    last = outputs[-1] if outputs else None
-    if isinstance(output, Stream) and isinstance(last, Stream) and last.name == output.name:
-        outputs[-1] = Stream(output.name, last.text + output.text)
-    elif isinstance(output, Clear):
-        outputs.clear()
-    elif isinstance(output, Display) and output.is_update:
-        for index, shown in enumerate(outputs):
-            if isinstance(shown, Display) and shown.display_id == output.display_id:
-                outputs[index] = replace(shown, data=output.data, metadata=output.metadata)
-    else:
-        outputs.append(output)
-
-
-def plain_text(output: CellOutput) -> str:
-    """The output as text, without colours."""
-    match output:
-        case Stream():
-            return output.text.rstrip("\n")
-        case Display():
-            return str(output.data.get("text/plain", ""))
-        case Failure():
-            return f"{output.ename}: {output.evalue}"
-        case Clear():
-            return ""

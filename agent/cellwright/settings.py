@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, UsageError, nearest, one_line
-from .events import Json
 from .limits import Limits
+from .outputs import Json
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -146,7 +146,7 @@ def _read(name: str, value: Json, source: str, error: type[ConfigError | UsageEr
 
 def _changed(limits: Limits, limit: str, value: float | None, source: str) -> Limits:
     try:
-        return limits.with_changes(**{limit: value})
+        return replace(limits, **{limit: value})  # type: ignore[arg-type]
     except UsageError as wrong:
         if source.startswith("--"):
             raise UsageError(f"{source}: {wrong}") from wrong

@@ -11,10 +11,12 @@ import asyncio
 import inspect
 import keyword
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, get_type_hints, overload
+from typing import Any, overload
 
 from .errors import ToolCallError, ToolDefinitionError, one_line
-from .events import Json, ToolFacts
+from .facts import ToolFacts
+from .outputs import Json
+from .tool_schema import arguments_model, as_json, documentation, tool_facts
 
 RESERVED = {"final_answer"}
 
@@ -34,8 +36,8 @@ class Tool:
         if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in RESERVED:
             raise ToolDefinitionError(f"A tool can't be called {self.name!r}: it must be a free Python name.")
         self._signature = inspect.signature(function)
-        self._model = _arguments_model(self.name, function, self._signature)
-        self.description, documented = _documentation(function)
+        self._model = arguments_model(self.name, function, self._signature)
+        self.description, documented = documentation(function)
         self.description = description or self.description
         if not self.description:
             raise ToolDefinitionError(f"Tool {self.name} needs a docstring: it tells the model what the tool is for.")
@@ -48,17 +50,7 @@ class Tool:
     @property
     def facts(self) -> ToolFacts:
         """The tool as the model sees it."""
-        schema: dict[str, Json] = self._model.model_json_schema()
-        for name, said in self._documented.items():
-            schema["properties"][name]["description"] = said
-        schema.pop("title", None)
-        arguments = "\n".join(f"{name}: {said}" for name, said in self._documented.items())
-        return ToolFacts(
-            name=self.name,
-            description=f"{self.description}\n{arguments}".strip(),
-            parameters=schema,
-            signature=self.name + _signature_text(self._signature),
-        )
+        return tool_facts(self.name, self.description, self._documented, self._model, self._signature)
 
     def check(self, args: Sequence[Json], kwargs: Mapping[str, Json]) -> inspect.BoundArguments:
         """The arguments, converted to the hinted types. Raises `ToolCallError`, naming the argument."""
@@ -88,7 +80,7 @@ class Tool:
                 result = await asyncio.to_thread(self.function, *bound.args, **bound.kwargs)
         except Exception as error:  # a tool is somebody else's code and may raise anything
             raise ToolCallError(f"{self.name} failed: {type(error).__name__}: {one_line(str(error))}") from error
-        return _json(self.name, result)
+        return as_json(self.name, result)
 
 
 @overload
@@ -116,62 +108,3 @@ def collect(tools: Iterable[Tool | Callable[..., Any]]) -> dict[str, Tool]:
             raise ToolDefinitionError(f"Two tools are called {made.name!r}; give one another name.")
         found[made.name] = made
     return found
-
-
-def _arguments_model(name: str, function: Callable[..., Any], signature: inspect.Signature) -> Any:
-    from pydantic import ConfigDict, create_model
-    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-
-    try:
-        hints = get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise ToolDefinitionError(f"Tool {name}: a type hint can't be resolved: {error}.") from None
-    fields: dict[str, Any] = {}
-    for parameter in signature.parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ToolDefinitionError(f"Tool {name}: write the arguments out; *{parameter.name} can't be described.")
-        if parameter.name not in hints:
-            raise ToolDefinitionError(f"Tool {name}: argument {parameter.name} needs a type hint.")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints[parameter.name], default)
-    try:
-        return create_model(name, __config__=ConfigDict(extra="forbid", strict=False), **fields)
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise ToolDefinitionError(f"Tool {name}: {one_line(str(error))}") from None
-
-
-def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    from docstring_parser import parse
-
-    parsed = parse(inspect.getdoc(function) or "")
-    said = "\n".join(filter(None, (parsed.short_description, parsed.long_description)))
-    return said, {item.arg_name: one_line(item.description or "") for item in parsed.params}
-
-
-class _Written(str):
-    """A hint that is shown as it was written, without quotes around it."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
-
-
-def _signature_text(signature: inspect.Signature) -> str:
-    """The signature as source, with the hints as they were written."""
-
-    def written(hint: object) -> object:
-        return _Written(hint) if isinstance(hint, str) else hint
-
-    parameters = [p.replace(annotation=written(p.annotation)) for p in signature.parameters.values()]
-    text = str(signature.replace(parameters=parameters, return_annotation=written(signature.return_annotation)))
-    return text.replace("typing.", "")
-
-
-def _json(name: str, result: object) -> Json:
-    from pydantic_core import PydanticSerializationError, to_jsonable_python
-
-    try:
-        return to_jsonable_python(result)
-    except PydanticSerializationError:
-        raise ToolCallError(
-            f"{name} returned a {type(result).__name__}, which has no JSON form; let it return plain data."
-        ) from None

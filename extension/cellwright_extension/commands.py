@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from cellwright.errors import UsageError, nearest, one_line
-from cellwright.events import Json
 from cellwright.options import arguments, settings_options, split
+from cellwright.outputs import Json
 
 from .session import Session, limits_text
 from .tables import Table

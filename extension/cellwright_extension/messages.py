@@ -17,8 +17,6 @@ from cellwright.events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
-    Clear,
-    Display,
     Event,
     NoAction,
     Output,
@@ -26,9 +24,9 @@ from cellwright.events import (
     ReplyReceived,
     RunEnded,
     RunStarted,
-    Stream,
     ToolCalled,
 )
+from cellwright.outputs import Clear, Display, Stream
 from cellwright.run import Run, Step
 
 from .render import appended, clip, code_html, markdown_html, output_html, terminal_text

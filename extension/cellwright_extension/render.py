@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import nh3
 
-from cellwright.events import CellOutput, Clear, Display, Failure, Json, MimeBundle, Stream
+from cellwright.outputs import CellOutput, Clear, Display, Failure, Json, MimeBundle, Stream
 
 if TYPE_CHECKING:
     import mistune

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from cellwright.agent import CodeAgent
 from cellwright.errors import CellwrightError, RunFailed, RunInterrupted, UsageError
-from cellwright.events import AnswerGiven, Event, Json
+from cellwright.events import AnswerGiven, Event
 from cellwright.models.choice import choose
+from cellwright.outputs import Json
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.values import decode
 from cellwright.settings import Settings, gather

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cellwright.events import Display, Failure, Json, NoAction, Status, ToolCalled
-from cellwright.run import Run, Step, plain_text
+from cellwright.events import NoAction, Status, ToolCalled
+from cellwright.outputs import Display, Failure, Json, plain_text
+from cellwright.run import Run, Step
 
 from .render import (
     MONO,

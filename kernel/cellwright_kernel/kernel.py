@@ -14,7 +14,8 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 
 from cellwright.errors import CellwrightError, RunInterrupted, UsageError
-from cellwright.events import Clear, Display, Event, Failure, Json, Output, Stream
+from cellwright.events import Event, Output
+from cellwright.outputs import Clear, Display, Failure, Json, Stream
 
 from . import cells
 from .cells import Cell

@@ -17,25 +17,19 @@ from cellwright.events import (
     ActionProposed,
     AnswerGiven,
     AnyEvent,
-    CellOutput,
-    Display,
     Event,
-    Failure,
-    Json,
     Outcome,
     Output,
     ReplyDelta,
     ReplyReceived,
     RunEnded,
     RunStarted,
-    SandboxFacts,
     Status,
-    Stream,
     ToolCalled,
-    Totals,
-    Usage,
 )
+from cellwright.facts import SandboxFacts, Totals, Usage
 from cellwright.limits import Limits
+from cellwright.outputs import CellOutput, Display, Failure, Json, Stream
 
 TASK = "Which species of penguin has the longest flippers on average? Plot it, and compare it with the others."
 DOT_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

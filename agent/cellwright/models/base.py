@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Union
 
-from ..events import Json, Usage
+from ..facts import Usage
+from ..outputs import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from importlib import resources
 from importlib.util import find_spec
 
 from ..errors import ModelFileError, ModelUnavailable, one_line
-from ..events import Usage
+from ..facts import Usage
 from . import weights
 from .base import Message, ReplyEnd, ReplyPart, Sampling
 from .providers import LiteLLMModel, count_by_length, import_litellm

@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import ContextFull, ModelError, ModelKeyError, ModelUnavailable, UnknownModel, one_line
-from ..events import Json, Usage
+from ..facts import Usage
+from ..outputs import Json
 from .base import Message, Reasoning, ReplyEnd, ReplyPart, Sampling, Text
 
 FIRST_WAIT = 0.5

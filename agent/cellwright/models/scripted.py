@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from ..events import Usage
+from ..facts import Usage
 from .base import Message, ReplyEnd, ReplyPart, Sampling, Text
 
 

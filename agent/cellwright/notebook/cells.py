@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..events import CellOutput, Display, Event, Failure, Json, MimeBundle, Stream, to_json
+from ..events import Event
+from ..outputs import CellOutput, Display, Failure, Json, MimeBundle, Stream
+from ..wire import to_json
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

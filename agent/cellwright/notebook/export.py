@@ -19,8 +19,9 @@ from pprint import pformat
 from typing import TYPE_CHECKING
 
 from ..errors import ExportError, one_line
-from ..events import SCHEMA_VERSION, AnswerGiven, Json, ToolCalled, ValuePut
-from ..run import Run, Step, plain_text
+from ..events import SCHEMA_VERSION, AnswerGiven, ToolCalled, ValuePut
+from ..outputs import Json, plain_text
+from ..run import Run, Step
 from . import cells
 from .head import ending, head, preamble, started, total, when
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 
-from ..events import RunStarted, SandboxFacts, ToolCalled, Totals
+from ..events import RunStarted, ToolCalled
+from ..facts import SandboxFacts, Totals
 from ..limits import Limits
 from ..run import Run
 from .cells import inline

@@ -7,10 +7,11 @@ mime bundles that went through `relay`. Every implementation passes `tests/sandb
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, Union
 
-from ..events import CellOutput, Json, MimeBundle, SandboxFacts, ToolFacts
+from ..facts import SandboxFacts, ToolFacts
+from ..outputs import CellOutput, Json, MimeBundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class Answer:
     has_value: bool
     """False when the value has no JSON form; it lives on in the sandbox as `_answer`."""
     type_name: str
+
+    def as_fields(self) -> dict[str, Any]:
+        """Name -> value of each field, not copied."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..events import CellOutput, Failure, Json, Stream
+from ..outputs import CellOutput, Failure, Json, Stream
 
 if TYPE_CHECKING:
     from .base import Answer, Callbacks

@@ -26,7 +26,8 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SandboxDied, SandboxUnavailable, ValueNotTransferable, one_line
-from ..events import Json, SandboxFacts, ToolFacts
+from ..facts import SandboxFacts, ToolFacts
+from ..outputs import Json
 from . import relay
 from .base import (
     Answer,

@@ -9,12 +9,12 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..events import CellOutput, Clear, Display, Failure, Stream
+from ..outputs import CellOutput, Clear, Display, Failure, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..events import Json, MimeBundle
+    from ..outputs import Json, MimeBundle
 
 TEXT_TYPES = {"text/plain", "text/markdown", "text/latex"}
 IMAGE_TYPES = {"image/png", "image/jpeg"}

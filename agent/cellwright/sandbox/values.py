@@ -16,7 +16,7 @@ from ..errors import UsageError, ValueNotTransferable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..events import Json
+    from ..outputs import Json
 
 Form = Literal["json", "table"]
 
