@@ -34,8 +34,7 @@ from cellwright.sandbox.base import (
 )
 
 STOP_SECONDS = 2.0
-"""A bound that holds on a busy machine too; `python -m benchmarks stop` holds the real one, 0.5 s."""
-"""So long may it take at most until a stopped call is over."""
+"""Until a stopped call is over; a bound for busy machines. `python -m benchmarks stop` holds the real one, 0.5 s."""
 
 
 class Seen:
