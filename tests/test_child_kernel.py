@@ -15,7 +15,8 @@ import pytest
 
 from cellwright.errors import SandboxUnavailable
 from cellwright.sandbox.base import Sandbox
-from cellwright.sandbox.child import ChildKernel, cause_of_death
+from cellwright.sandbox.child import ChildKernel
+from cellwright.sandbox.process import cause_of_death
 from sandbox_conformance import SandboxConformance, Seen
 
 

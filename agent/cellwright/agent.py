@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import UsageError
@@ -21,7 +22,7 @@ from .models.base import Model
 from .observations import system_prompt
 from .run import Run
 from .sandbox.base import Execution, Sandbox
-from .task import checked_task, encoded_values
+from .task import checked_task, encoded_values, named_files
 from .tools import Tool, collect
 
 if TYPE_CHECKING:
@@ -77,13 +78,16 @@ class CodeAgent:
         *,
         reset: bool = False,
         additional_args: Mapping[str, object] | None = None,
+        files: Sequence[Path] = (),
         limits: Limits | None = None,
         max_steps: int | None = None,
     ) -> AsyncGenerator[Event]:
         """Do a task and yield what happens. The conversation goes on from the task before.
 
         reset: begin a new conversation in a new sandbox. additional_args: values put into the sandbox as variables.
-        limits, max_steps: for this run only. Raises `UsageError` for a task that is none, `ModelError` without a model.
+        files: copied into the sandbox's workspace, as are files of the current folder that the task names.
+        limits, max_steps: for this run only. Raises `UsageError` for a task that is none, `ModelError` without a model,
+        `WorkspaceError` for a file that can't be copied.
         """
         if self._work is not None:
             raise UsageError("This agent is at work; wait for it, or stop it.")
@@ -91,6 +95,7 @@ class CodeAgent:
         values = encoded_values(additional_args or {})
         if reset:
             await self.reset()
+        await self.sandbox.bring([*files, *named_files(task, Path.cwd())])
         limits = limits or self.limits
         work = Work(self, await self._model(), limits if max_steps is None else replace(limits, steps=max_steps))
         # A generator that is closed does not close the one inside it: without `aclosing` the run would go on unseen.

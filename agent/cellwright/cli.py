@@ -108,20 +108,20 @@ def cellwright(ctx: click.Context) -> None:
 @click.option("--export", "export_to", help="Write the audit notebook to this path.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, and nothing else, when it is done.")
 def run(task: str, files: tuple[str, ...], export_to: str | None, as_json: bool, **flags: Json) -> int:
-    """Do TASK in the current folder and print each step as it happens.
+    """Do TASK and print each step as it happens.
 
-    The code that the model writes runs in a Python process of its own, with your rights.
+    The code that the model writes runs in a sandbox. It reads copies of the files that TASK names, or --file, and
+    writes to a folder of its own; it has no network.
     """
     target = _writable(export_to)
-    task = _with_files(task, [existing_file(name) for name in files])
-    return asyncio.run(_do(task, flags, target, as_json=as_json))
+    return asyncio.run(_do(task, [existing_file(name) for name in files], flags, target, as_json=as_json))
 
 
 run.params.extend(settings_options())
 cellwright.add_command(run)
 
 
-async def _do(task: str, flags: dict[str, Json], target: Path | None, *, as_json: bool) -> int:
+async def _do(task: str, files: Sequence[Path], flags: dict[str, Json], target: Path | None, *, as_json: bool) -> int:
     from rich.console import Console
 
     from .agent import CodeAgent
@@ -134,11 +134,12 @@ async def _do(task: str, flags: dict[str, Json], target: Path | None, *, as_json
     # With --json the steps can still be watched: in a terminal, on stderr.
     console = Console(stderr=as_json, quiet=as_json and not sys.stderr.isatty(), highlight=False)
     choice = await choose(settings.model)
-    sandbox = ChildKernel(settings.kernel_name, output_bytes=settings.limits.output_bytes)
+    sandbox = ChildKernel(settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation)
     journal = _journal(settings)
     agent = CodeAgent(choice.model, sandbox=sandbox, instructions=settings.instructions, journal=journal)
     async with agent:
         agent.warm_up()
+        task = _with_files(task, await sandbox.bring(files))
         done = await _watched(agent, task, settings, ConsoleView(console))
     if target:
         _write([done], target)
@@ -194,13 +195,11 @@ def _on_interrupt(agent: CodeAgent) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _with_files(task: str, files: Sequence[Path]) -> str:
+def _with_files(task: str, names: Sequence[str]) -> str:
     """The task, with a line for each file that it does not name itself."""
     if not task.strip():
         return task  # the agent says what is wrong with it
-    for path in files:
-        full = path.resolve()
-        name = str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
+    for name in names:
         if name not in task:
             task = f"{task.rstrip()}\nFile: {name}"
     return task

@@ -116,7 +116,7 @@ async def _sandbox_check(settings: Settings) -> Check:
     from .sandbox.child import ChildKernel
 
     began = time.monotonic()
-    sandbox = ChildKernel(settings.kernel_name)
+    sandbox = ChildKernel(settings.kernel_name, isolation=settings.isolation)
     try:
         facts = await sandbox.start()
     except SandboxError as error:
@@ -124,4 +124,6 @@ async def _sandbox_check(settings: Settings) -> Check:
     finally:
         await sandbox.close()
     took = time.monotonic() - began
-    return Check("sandbox", True, f"{facts.kernel_name}, Python {facts.python}: started and ended in {took:.1f} s")
+    fence = "NOT ISOLATED" if facts.isolation == "process" else f"isolated by {facts.isolation}"
+    said = f"{facts.kernel_name}, Python {facts.python}, {fence}, network {facts.network}"
+    return Check("sandbox", True, f"{said}: started and ended in {took:.1f} s", facts.note)

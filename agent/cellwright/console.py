@@ -206,7 +206,8 @@ def price(cost: float, is_known: bool) -> str:
 
 
 def _where(facts: SandboxFacts) -> str:
-    return f"Python {facts.python} in {facts.workspace} (isolation: {facts.isolation})"
+    fence = "NOT ISOLATED" if facts.isolation == "process" else f"isolated by {facts.isolation}"
+    return f"Python {facts.python} in {facts.workspace} ({fence}, network {facts.network})"
 
 
 def _in_words(data: MimeBundle) -> str:

@@ -43,8 +43,16 @@ async def examine(settings: Settings) -> Sequence[Check]:
         await _runtime(),
         _kernelspec(),
         _journal(settings),
-        Check("isolation", None, "process: code that the agent writes is not isolated from this machine"),
+        _isolation(settings),
     ]
+
+
+def _isolation(settings: Settings) -> Check:
+    fence = settings.isolation
+    if fence.level == "process":
+        detail = "process: code that the agent writes is not isolated from this machine"
+        return Check("isolation", None, detail, "`--isolation auto` isolates it")
+    return Check("isolation", None, f"{fence.level}, network {fence.network}; whether it works is said under sandbox")
 
 
 def _python() -> Check:

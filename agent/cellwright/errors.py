@@ -13,7 +13,8 @@ CellwrightError
 ├── SandboxError
 │   ├── SandboxUnavailable     it did not start, so no code was run
 │   ├── SandboxDied            its process ended
-│   └── ValueNotTransferable   a value has no safe form to cross in
+│   ├── ValueNotTransferable   a value has no safe form to cross in
+│   └── WorkspaceError         a file can't cross, or the folder can't be used
 ├── ToolError
 │   ├── ToolDefinitionError    a function can't be made a tool
 │   └── ToolCallError          a call does not fit the tool, or the tool failed
@@ -116,6 +117,10 @@ class SandboxDied(SandboxError):
 
 class ValueNotTransferable(SandboxError):
     """A value has no safe form in which it could cross the sandbox's border."""
+
+
+class WorkspaceError(SandboxError):
+    """A file can't be read from or copied into the workspace."""
 
 
 class ToolError(CellwrightError):

@@ -74,13 +74,15 @@ class SandboxFacts:
     kind: str
     """Class of sandbox, e.g. `child-kernel`."""
     isolation: str
-    """`process` means: not isolated."""
+    """`bwrap`, `landlock`, or `process`, which means: not isolated."""
     network: str
     """`host` or `none`."""
     kernel_name: str
     python: str
     workspace: str
     """The folder in which code starts."""
+    note: str = ""
+    """Why the isolation is not a stronger one, and what does not work under it; one line."""
     instance: int = 1
     """How many processes this sandbox has had; a new number says that all variables were lost."""
     packages: Mapping[str, str] = field(default_factory=dict)

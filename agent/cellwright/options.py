@@ -43,6 +43,22 @@ def settings_options() -> list[click.Option]:
         click.Option(["--action-seconds"], help="Wall time of one action, in seconds."),
         click.Option(["--instructions"], help="What the agent should keep in mind for every task."),
         click.Option(["--kernel-name"], help="The Jupyter kernelspec in which the code runs."),
+        *sandbox_options(),
+    ]
+
+
+def sandbox_options() -> list[click.Option]:
+    """How the sandbox is fenced in; holds from the next sandbox that starts."""
+    return [
+        click.Option(["--isolation"], help="auto, bwrap, landlock; process means: not isolated."),
+        click.Option(["--network"], help="none, or host: the sandbox may use this machine's network."),
+        click.Option(["--read"], multiple=True, help="A folder that code may read; may be given several times."),
+        click.Option(["--memory"], help="Of all processes in the sandbox, e.g. 4GiB."),
+        click.Option(["--processes"], help="Processes and threads in the sandbox at once."),
+        click.Option(["--file-size"], help="Of one file that code writes, e.g. 500MB."),
+        click.Option(["--workspace-size"], help="Of all files in the workspace, e.g. 2GiB."),
+        click.Option(["--tmp-size"], help="Of the sandbox's own /tmp."),
+        click.Option(["--shm-size"], help="Of its shared memory."),
     ]
 
 
@@ -79,7 +95,7 @@ def parse_magic(line: str) -> TaskOptions:
     if given.get("out") is not None and not given["out"].isidentifier():
         raise UsageError(f"--out: {given['out']!r} is not the name of a variable.")
     return TaskOptions(
-        settings={name: value for name, value in given.items() if name not in own and value is not None},
+        settings={name: value for name, value in given.items() if name not in own and value not in (None, ())},
         **{name: given[name] for name in own},
     )
 

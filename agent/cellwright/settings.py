@@ -12,11 +12,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ConfigError, UsageError, nearest, one_line
 from .limits import Limits
 from .outputs import Json
+from .sandbox.isolation import Isolation
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -33,6 +34,8 @@ class Settings:
     """The Jupyter kernelspec in which code runs."""
     journal: Path | None = None
     """The journal's file; None means the one in Jupyter's data folder."""
+    isolation: Isolation = field(default_factory=Isolation)
+    """How the sandbox is fenced in."""
     instructions: str = ""
     """What the agent should keep in mind for every task."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -71,6 +74,29 @@ def _path(value: Json) -> Path:
     return Path(value).expanduser()
 
 
+def _size(value: Json) -> int | None:
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return None
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        raise ValueError("a size such as 500MB or 2GiB, or none to lift the limit") from None
+
+
+def _paths(value: Json) -> tuple[Path, ...]:
+    """Paths: a list, or one text with the system's separator (`:`) between them."""
+    listed = value.split(os.pathsep) if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)):
+        raise ValueError("a list of paths")
+    paths = tuple(_path(item) for item in listed if item)
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"paths that exist ({path} does not)")
+    return paths
+
+
 READERS: Mapping[str, Callable[[Json], Any]] = {
     "model": _text,
     "max_steps": _count,
@@ -79,6 +105,15 @@ READERS: Mapping[str, Callable[[Json], Any]] = {
     "budget": _number,
     "action_seconds": _number,
     "kernel_name": _text,
+    "isolation": _text,
+    "network": _text,
+    "read": _paths,
+    "memory": _size,
+    "processes": _count,
+    "file_size": _size,
+    "workspace_size": _size,
+    "tmp_size": _size,
+    "shm_size": _size,
     "journal": _path,
     "instructions": _text,
 }
@@ -91,6 +126,11 @@ LIMITS = {
     "action_seconds": "action_seconds",
 }
 """Setting -> the field of `Limits` that it sets."""
+ISOLATION = {
+    "isolation": "level",
+    **{n: n for n in ("network", "read", "memory", "processes", "file_size", "workspace_size", "tmp_size", "shm_size")},
+}
+"""Setting -> the field of `Isolation` that it sets."""
 _FROM_DOTENV = ("_API_KEY", "_API_BASE", "_BASE_URL")
 _FROM_DOTENV_TOO = ("AWS_", "AZURE_", "VERTEXAI_", "OLLAMA_", "CELLWRIGHT_JOURNAL", "CELLWRIGHT_MODELS")
 
@@ -104,14 +144,17 @@ def gather(flags: Mapping[str, Json] | None = None, config: Config | None = None
             values[name] = _read(name, value, source)
             sources[name] = source
     for name, value in (flags or {}).items():
-        if name in READERS and value is not None:
+        if name in READERS and value is not None and value != ():
             values[name] = _read(name, value, f"--{name.replace('_', '-')}", UsageError)
             sources[name] = f"--{name.replace('_', '-')}"
-    limits = Limits()
+    limits, isolation = Limits(), Isolation()
     for name, limit in LIMITS.items():
         if name in values:
             limits = _changed(limits, limit, values.pop(name), sources[name])
-    return Settings(limits=limits, sources=sources, **values)
+    for name, part in ISOLATION.items():
+        if name in values:
+            isolation = _changed(isolation, part, values.pop(name), sources[name])
+    return Settings(limits=limits, isolation=isolation, sources=sources, **values)
 
 
 def _places(config: Config | None) -> Iterator[tuple[str, dict[str, Json]]]:
@@ -136,7 +179,7 @@ def _known(said: Mapping[str, Json], source: str) -> dict[str, Json]:
 
 
 def _read(name: str, value: Json, source: str, error: type[ConfigError | UsageError] = ConfigError) -> Any:
-    if value is None and name in LIMITS:
+    if value is None and name in (*LIMITS, *ISOLATION):
         return None
     try:
         return READERS[name](value)
@@ -144,9 +187,12 @@ def _read(name: str, value: Json, source: str, error: type[ConfigError | UsageEr
         raise error(f"{source}: {name} must be {wrong}, not {one_line(repr(value), 60)}.") from wrong
 
 
-def _changed(limits: Limits, limit: str, value: float | None, source: str) -> Limits:
+_Group = TypeVar("_Group", Limits, Isolation)
+
+
+def _changed(group: _Group, name: str, value: Any, source: str) -> _Group:
     try:
-        return replace(limits, **{limit: value})  # type: ignore[arg-type]
+        return replace(group, **{name: value})
     except UsageError as wrong:
         if source.startswith("--"):
             raise UsageError(f"{source}: {wrong}") from wrong

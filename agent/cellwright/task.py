@@ -1,12 +1,18 @@
-"""A task as it comes from a person: refused where it is none, with the values that go with it."""
+"""A task as it comes from a person: refused where it is none, with the values and files that go with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .errors import UsageError
 from .events import ValuePut
 
+SEARCHED_CHARACTERS = 10_000
+"""So much of a task is searched for names of files."""
+NAME_CHARACTERS = 100
+"""So long may the name of a file be that is found in a task."""
 TASK_CHARACTERS = 200_000
 """A longer task is refused: it is a file that was pasted."""
 
@@ -33,3 +39,18 @@ def encoded_values(values: Mapping[str, object]) -> list[ValuePut]:
     from .sandbox.values import encode
 
     return [ValuePut(name=name, form=form, value=value) for name, (form, value) in encode(values).items()]
+
+
+def named_files(task: str, folder: Path) -> Sequence[Path]:
+    """Files beneath `folder` that the task names, e.g. `data/sales.csv`: to name a file is to hand it over."""
+    found: dict[Path, None] = {}
+    task = task[:SEARCHED_CHARACTERS]
+    for ending in re.finditer(r"(?<=\w)\.\w{1,10}\b", task):
+        before = task[max(0, ending.start() - NAME_CHARACTERS) : ending.start()]
+        # A name may have blanks in it, so it may begin at any word: the longest that exists is meant.
+        for beginning in re.finditer(r"(?:^|(?<=[\s\"'`(,:=\[]))(?=[\w.])", before):
+            path = folder / (before[beginning.start() :] + ending[0])
+            if "\n" not in path.name and path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+                found[path.resolve()] = None
+                break
+    return list(found)

@@ -6,6 +6,7 @@ is to be shown: text, a table, or a view.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any
 import click
 
 from cellwright.errors import UsageError, nearest, one_line
-from cellwright.options import arguments, settings_options, split
+from cellwright.options import arguments, existing_file, sandbox_options, settings_options, split
 from cellwright.outputs import Json
+from cellwright.sandbox.child import ChildKernel
+from cellwright.sandbox.workspace import files_of
+from cellwright.settings import LIMITS
 
-from .session import Session, limits_text
+from .session import Session, isolation_text, limits_text
 from .tables import Table
 
 Command = Callable[..., Awaitable[object]]
@@ -79,11 +83,43 @@ async def tools(session: Session) -> object:
     return Table(("tool", "what it does"), rows, "There are no tools yet; %%tool defines one.")
 
 
-@_command(*(option for option in settings_options() if option.name not in ("model", "instructions", "kernel_name")))
+@_command(*(option for option in settings_options() if option.name in LIMITS))
 async def limits(session: Session, **given: Json) -> object:
     """Show or change what a run may spend: `%agent limits --max-steps 40 --budget none`."""
     session.change(**{name: value for name, value in given.items() if value is not None})
     return Text(limits_text(session.settings))
+
+
+@_command(*sandbox_options())
+async def sandbox(session: Session, **given: Json) -> object:
+    """Show or change how the sandbox is isolated: `%agent sandbox --network host --memory 4GiB`."""
+    changes = {name: value for name, value in given.items() if value not in (None, ())}
+    session.change(**changes)
+    running = session.agent.sandbox.is_running
+    text = isolation_text(session.settings.isolation)
+    if changes and running:
+        text += "\nThis holds from the next sandbox on: `%agent reset` starts it, without the variables."
+    elif running:
+        facts = await session.agent.sandbox.start()
+        text += (
+            f"\nrunning:        {facts.isolation}, Python {facts.python}, in {facts.workspace}\n{facts.note}".rstrip()
+        )
+    return Text(text)
+
+
+@_command(click.Argument(["add"], nargs=-1))
+async def files(session: Session, add: tuple[str, ...]) -> object:
+    """List the files of the workspace, or copy some into it: `%agent files data.csv`."""
+    sandbox = session.agent.sandbox
+    if add:
+        names = await sandbox.bring([existing_file(name) for name in add])
+        return Text(f"Code can read {', '.join(names)}.")
+    if not isinstance(sandbox, ChildKernel) or not sandbox.is_running:
+        return Text("The sandbox has not started yet. Files that a task names are copied into its workspace.")
+    found = await asyncio.to_thread(files_of, sandbox.workspace)
+    rows = [(file.name, f"{file.size:,}") for file in found]
+    print(f"Workspace: {sandbox.workspace}")
+    return Table(("file", "bytes"), rows, "The workspace has no files yet.")
 
 
 @_command()
@@ -129,8 +165,6 @@ async def runs(session: Session, limit: int) -> object:
 )
 async def export(session: Session, path: str | None, run: str | None) -> object:
     """Write the conversation as an audit notebook: `%agent export audit.ipynb`."""
-    import asyncio
-
     from cellwright.notebook.export import write
 
     if run is None and session.last_run is None:
@@ -158,8 +192,7 @@ async def new(session: Session) -> object:
 @_command()
 async def reset(session: Session) -> object:
     """Begin a new conversation in a new sandbox."""
-    await session.agent.reset()
-    session.last_run = None
+    await session.reset()
     return Text("A new conversation, and a new sandbox without variables.")
 
 

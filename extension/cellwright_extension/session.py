@@ -14,8 +14,9 @@ from cellwright.events import AnswerGiven, Event
 from cellwright.models.choice import choose
 from cellwright.outputs import Json
 from cellwright.sandbox.child import ChildKernel
+from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.values import decode
-from cellwright.settings import Settings, gather
+from cellwright.settings import ISOLATION, Settings, gather
 from cellwright.tools import Tool
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class Session:
         if self._agent is None:
             settings = self.settings
             self._agent = CodeAgent(
-                sandbox=ChildKernel(settings.kernel_name, output_bytes=settings.limits.output_bytes),
+                sandbox=ChildKernel(
+                    settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation
+                ),
                 on_input=self._ask,
                 journal=_journal(settings),
             )
@@ -128,6 +131,7 @@ class Session:
 
         settings = gather({**self._flags, **(flags or {})}, self._config)
         agent = self.agent
+        self._fence(settings)
         agent.model = await self.model(settings.model)
         agent.tools = dict(self.tools)
         agent.instructions = settings.instructions
@@ -146,9 +150,31 @@ class Session:
         self.last_run = run
         return _ended_well(run)
 
+    def _fence(self, settings: Settings) -> None:
+        """Have the sandbox isolated as settings say; one that runs can't be changed. Raises `UsageError`."""
+        sandbox = self.agent.sandbox
+        if not isinstance(sandbox, ChildKernel) or settings.isolation == sandbox.isolation:
+            return
+        if sandbox.is_running:
+            raise UsageError(
+                "The sandbox runs already, and how it is isolated can't be changed then: `%agent reset` starts a new "
+                "one, without the variables, as `%agent sandbox` says it."
+            )
+        sandbox.fence(settings.isolation)
+
+    async def reset(self) -> None:
+        """A new conversation in a new sandbox, isolated as settings say now."""
+        sandbox = self.agent.sandbox
+        await sandbox.close()
+        self._fence(self.settings)
+        await self.agent.reset()
+        self.last_run = None
+
     async def run_by_hand(self, code: str, listener: Callable[[Event], Awaitable[None] | None]) -> Run:
         """Run a person's own code in the sandbox; `listener` hears every event."""
         agent = self.agent
+        if not agent.sandbox.is_running:
+            self._fence(self.settings)
         agent.tools = dict(self.tools)
         self._loop = asyncio.get_running_loop()
         agent.listeners.append(listener)
@@ -203,6 +229,21 @@ def limits_text(settings: Settings) -> str:
         f"{name:15} " + ("no limit" if value is None else f"{value:g}{units.get(name, '')}")
         for name, value in shown.items()
     )
+
+
+def isolation_text(isolation: Isolation) -> str:
+    """How the sandbox is to be fenced in, one line each."""
+    lines = []
+    for name, part in ISOLATION.items():
+        value = getattr(isolation, part)
+        if part == "read":
+            value = ", ".join(map(str, value)) or "nothing besides the workspace"
+        elif value is None:
+            value = "no limit"
+        elif part in ("memory", "file_size", "workspace_size", "tmp_size", "shm_size"):
+            value = f"{value / (1 << 20):,.0f} MiB"
+        lines.append(f"{name.replace('_', '-'):15} {value}")
+    return "\n".join(lines)
 
 
 def answer_bundle(answered: AnswerGiven) -> tuple[dict[str, Json], dict[str, Json]]:

@@ -137,7 +137,7 @@ def _marks(run: Run) -> Iterator[Mark]:
     if sandbox.isolation == "process":
         yield Mark("not isolated", "Code can read and change all that you can.", "warn")
     else:
-        yield Mark("isolated", f"By {sandbox.isolation}.", "quiet")
+        yield Mark("isolated", f"By {sandbox.isolation}. {sandbox.note}".strip(), "quiet")
     if sandbox.network != "none":
         yield Mark("network", "Code can reach the network.", "quiet" if sandbox.isolation == "process" else "warn")
 

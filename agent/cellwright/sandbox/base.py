@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Protocol, Union
 
 from ..facts import SandboxFacts, ToolFacts
@@ -152,6 +153,13 @@ class Sandbox(Protocol):
 
         Cancelling the call interrupts the code, waits briefly until the sandbox is idle, and raises `CancelledError`.
         Starts the sandbox if need be.
+        """
+        ...
+
+    async def bring(self, files: Sequence[Path]) -> Sequence[str]:
+        """Put the person's files where code can read them; the names under which it finds them.
+
+        Raises `WorkspaceError`.
         """
         ...
 

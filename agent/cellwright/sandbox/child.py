@@ -10,49 +10,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import re
 import secrets
-import shutil
-import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import SandboxDied, SandboxUnavailable, ValueNotTransferable, one_line
-from ..facts import SandboxFacts, ToolFacts
+from ..errors import SandboxDied, ValueNotTransferable, one_line
+from ..facts import SandboxFacts
 from ..outputs import Json
 from . import relay
 from .base import (
-    Answer,
-    AtHand,
-    Call,
     Callbacks,
-    CallResult,
     Died,
     Execution,
     Failed,
-    File,
     Finished,
-    Raised,
     Returned,
     TimedOut,
-    Variable,
 )
+from .calls import serve
 from .cell import Cell
+from .isolation import Isolation
+from .process import KernelProcess
+from .services import KernelServices
+from .workspace import copy_in, drop_if_empty, new_workspace
 
-if TYPE_CHECKING:
-    from jupyter_client.asynchronous.client import AsyncKernelClient
-    from jupyter_client.manager import AsyncKernelManager
-
-START_SECONDS = 60.0
-"""How long a kernel may take until it answers."""
 REQUEST_SECONDS = 15.0
 """How long a request of our own may take (variables, values, tools) until the kernel is given up."""
 INTROSPECT_SECONDS = 10.0
@@ -70,31 +56,35 @@ INTERRUPT_AGAIN_SECONDS = 1.0
 INTERRUPT_GRACE_SECONDS = 5.0
 """How long interrupted code may take to end before the kernel is killed."""
 
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-
 
 @cache
 def _bootstrap() -> str:
     return files(__package__).joinpath("bootstrap.py").read_text(encoding="utf-8")
 
 
-class ChildKernel:
+class ChildKernel(KernelServices):
     """The sandbox protocol over a child kernel of a kernelspec.
 
-    kernel_name: a Jupyter kernelspec with an IPython kernel.
-    workspace: folder in which the code starts; the current one by default.
+    kernel_name: a Jupyter kernelspec with an IPython kernel. isolation: how it is fenced in.
+    workspace: folder in which the code starts; without one, an isolated sandbox gets a new folder of its own, and one
+    that is not isolated starts in the current folder.
     output_bytes: text of one action that is passed on; the rest is counted and said.
     """
 
     def __init__(
-        self, kernel_name: str = "python3", workspace: Path | None = None, output_bytes: int = 1 << 20
+        self,
+        kernel_name: str = "python3",
+        workspace: Path | None = None,
+        output_bytes: int = 1 << 20,
+        isolation: Isolation | None = None,
     ) -> None:
+        super().__init__()
         self.kernel_name = kernel_name
-        self.workspace = workspace or Path.cwd()
+        self.isolation = isolation or Isolation()
         self.output_bytes = output_bytes
-        self._manager: AsyncKernelManager | None = None
-        self._client: AsyncKernelClient | None = None
-        self._folder: Path | None = None
+        self._given_workspace = workspace
+        self._workspace = workspace
+        self._process: KernelProcess | None = None
         self._pumps: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._cells: dict[str, Cell] = {}
@@ -103,98 +93,79 @@ class ChildKernel:
         self._starting = asyncio.Lock()
         self._mark = ""
         self._facts: SandboxFacts | None = None
-        self._tools: Sequence[ToolFacts] = ()
         self._instance = 0
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
     @property
     def is_running(self) -> bool:
-        return self._client is not None
+        return self._process is not None
 
     async def start(self) -> SandboxFacts:
         """Start the kernel if it is not running. Raises `SandboxUnavailable`."""
         async with self._starting:
-            if self._facts is None or not await self._is_alive():
+            if self._facts is None or self._process is None or not await self._process.is_alive():
                 await self._discard()
-                self._facts = await self._start()
+                try:
+                    self._facts = await self._boot()
+                except BaseException:  # cancelled, too: a half-started kernel must not stay behind; it is raised again
+                    await self._discard()
+                    raise
             return self._facts
 
-    async def _start(self) -> SandboxFacts:
-        from jupyter_client.kernelspec import NoSuchKernel
-        from jupyter_client.manager import AsyncKernelManager
+    def fence(self, isolation: Isolation) -> None:
+        """Have the next kernel that starts isolated in this way."""
+        if (isolation.level == "process") != (self.isolation.level == "process"):
+            self._workspace = self._given_workspace
+        self.isolation = isolation
 
-        # ipc: ipykernel warns of every tcp start ("TCP without encryption"), into the person's cell. The folder is
-        # short because a unix socket's path may have 107 characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="cw-"))
-        manager = AsyncKernelManager(
-            kernel_name=self.kernel_name, transport="ipc", connection_file=str(self._folder / "k.json")
-        )
-        try:
-            await manager.start_kernel(
-                cwd=str(self.workspace), env=_child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-        except (NoSuchKernel, OSError, RuntimeError, ValueError) as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise SandboxUnavailable(
-                f"The sandbox's kernel {self.kernel_name!r} did not start, so no code was run: {one_line(str(error))} "
-                "`jupyter kernelspec list` shows the kernels there are."
-            ) from error
-        self._manager = manager
-        self._instance += 1
-        self._client = client = manager.client()
-        client.start_channels(hb=False)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await self._until_ready(client, manager)
-                return await self._boot()
-        except (TimeoutError, SandboxDied) as error:
-            await self._discard()
-            raise SandboxUnavailable(
-                f"The sandbox's kernel {self.kernel_name!r} did not answer, so no code was run: "
-                f"{one_line(str(error)) or f'{START_SECONDS:g} s are over'}. "
-                "Is ipykernel installed in its environment?"
-            ) from error
-        except BaseException:  # cancelled, too: a half-started process must not stay behind; it is raised again
-            await self._discard()
-            raise
+    @property
+    def workspace(self) -> Path:
+        """The folder in which code starts; made when it is first asked for."""
+        if self._workspace is None:
+            self._workspace = Path.cwd() if self.isolation.level == "process" else new_workspace()
+        return self._workspace
 
-    async def _until_ready(self, client: AsyncKernelClient, manager: AsyncKernelManager) -> None:
-        """Until the kernel answers on shell and is heard on iopub: jupyter_client's own test always adds 0.2 s."""
-        request = client.kernel_info()
-        while True:
-            with contextlib.suppress(Empty):
-                reply = await client.shell_channel.get_msg(timeout=0.1)
-                if reply["parent_header"].get("msg_id") == request:
-                    break
-            if not await manager.is_alive():
-                raise SandboxDied("its process ended at once")
-        while True:
-            message = await client.iopub_channel.get_msg(timeout=START_SECONDS)
-            if message["msg_type"] in ("iopub_welcome", "status"):
-                return
+    async def bring(self, files: Sequence[Path]) -> Sequence[str]:
+        """Copy files into the workspace, unless they are there; the names under which code finds them.
+
+        Without isolation code reads them where they are. Raises `WorkspaceError`.
+        """
+        return await asyncio.to_thread(lambda: [self._bring(path.resolve()) for path in files])
+
+    def _bring(self, path: Path) -> str:
+        workspace, here = self.workspace.resolve(), Path.cwd().resolve()
+        if path.is_relative_to(workspace):
+            return str(path.relative_to(workspace))
+        if self.isolation.level == "process" or any(
+            path.is_relative_to(item.resolve()) for item in self.isolation.read
+        ):
+            return str(path)
+        name = str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+        copy_in(path, workspace, name, self.isolation.workspace_size)
+        return name
 
     async def _boot(self) -> SandboxFacts:
+        self._process = process = await KernelProcess.start(self.kernel_name, self.workspace, self.isolation)
+        self._instance += 1
         self._mark = secrets.token_hex(16)
-        self._pumps = [
-            asyncio.create_task(pump()) for pump in (self._pump_iopub, self._pump_shell, self._pump_stdin, self._watch)
-        ]
+        pumps = (self._pump_iopub, self._pump_shell, self._pump_stdin, self._watch)
+        self._pumps = [asyncio.create_task(pump(process)) for pump in pumps]
         await self._request(f"{_bootstrap()}\n_cellwright_boot({self._mark!r})\ndel _cellwright_boot")
         facts = await self._ask("facts()")
         await self.offer(self._tools)
+        level, note = await process.isolated_by()
         return SandboxFacts(
             kind="child-kernel",
-            isolation="process",
-            network="host",
+            isolation=level,
+            network=self.isolation.network if level != "process" else "host",
             kernel_name=self.kernel_name,
             python=str(facts.get("python")),
             workspace=str(facts.get("workspace")),
+            note=note,
             instance=self._instance,
             packages={str(k): str(v) for k, v in facts.get("packages", {}).items()},
         )
-
-    async def _is_alive(self) -> bool:
-        return self._manager is not None and self._client is not None and bool(await self._manager.is_alive())
 
     async def restart(self) -> SandboxFacts:
         """End the kernel and start a new one; all variables are gone."""
@@ -206,6 +177,8 @@ class ChildKernel:
         if self._stopping:
             self._stopping.cancel()
         await self._discard()
+        if self._workspace and self._given_workspace is None and self.isolation.level != "process":
+            drop_if_empty(self._workspace)
 
     async def _discard(self) -> None:
         self._facts = None
@@ -219,16 +192,9 @@ class ChildKernel:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        client, self._client = self._client, None
-        manager, self._manager = self._manager, None
-        if client:
-            client.stop_channels()
-        if manager:
-            with contextlib.suppress(RuntimeError, OSError):
-                await manager.shutdown_kernel(now=True)
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        process, self._process = self._process, None
+        if process:
+            await process.end()
 
     # ---- running code -------------------------------------------------------------------------------------------
 
@@ -287,9 +253,9 @@ class ChildKernel:
         expression: str | None = None,
         buffers: Sequence[bytes] = (),
     ) -> Cell:
-        client = self._client
-        if client is None:
+        if self._process is None:
             raise SandboxDied("it is not running")
+        client = self._process.client
         content = {
             "code": code,
             "silent": callbacks is None,
@@ -338,10 +304,8 @@ class ChildKernel:
         deadline = time.monotonic() + INTERRUPT_GRACE_SECONDS
         with contextlib.suppress(SandboxDied):
             while not cell.reply.done() and time.monotonic() < deadline:
-                if self._manager and self._client:
-                    await self._manager.interrupt_kernel()
-                    # Wakes the kernel's loop: a signal alone does not (ipykernel issue 881).
-                    self._client.kernel_info()
+                if self._process:
+                    await self._process.interrupt()
                 await asyncio.wait({cell.reply}, timeout=INTERRUPT_AGAIN_SECONDS)
         self._cells.pop(cell.msg_id, None)
         if cell.reply.done():
@@ -360,12 +324,11 @@ class ChildKernel:
         except (ValueError, TypeError, KeyError, RecursionError):  # bad signature, bad JSON, bad date: not ours
             return None
 
-    async def _pump_iopub(self) -> None:
-        channel = self._client.iopub_channel  # type: ignore[union-attr]
+    async def _pump_iopub(self, process: KernelProcess) -> None:
         while True:
             cell = self._current
             waiting = cell is not None and cell.pending is not None
-            message = await self._receive(channel, FLUSH_SECONDS if waiting else None)
+            message = await self._receive(process.client.iopub_channel, FLUSH_SECONDS if waiting else None)
             if message is None:
                 if cell:
                     await cell.flush()
@@ -379,18 +342,18 @@ class ChildKernel:
             elif output := relay.output(message["msg_type"], message["content"]):
                 await cell.take(output)
 
-    async def _pump_shell(self) -> None:
+    async def _pump_shell(self, process: KernelProcess) -> None:
         while True:
-            message = await self._receive(self._client.shell_channel)  # type: ignore[union-attr]
+            message = await self._receive(process.client.shell_channel)
             if message is None:
                 continue
             cell = self._cells.get(message["parent_header"].get("msg_id"))
             if cell and not cell.reply.done():
                 cell.reply.set_result(message["content"])
 
-    async def _pump_stdin(self) -> None:
+    async def _pump_stdin(self, process: KernelProcess) -> None:
         while True:
-            message = await self._receive(self._client.stdin_channel)  # type: ignore[union-attr]
+            message = await self._receive(process.client.stdin_channel)
             if message and message["msg_type"] == "input_request":
                 context = self._current.context if self._current else None
                 task = asyncio.create_task(self._reply_to(message["content"]), context=context)
@@ -400,120 +363,30 @@ class ChildKernel:
     async def _reply_to(self, content: Mapping[str, Json]) -> None:
         prompt = str(content.get("prompt", ""))
         if prompt.startswith(self._mark):
-            result = await self._serve(prompt[len(self._mark) :])
+            result = await serve(prompt[len(self._mark) :], self._current)
             reply = {"value": result.value} if isinstance(result, Returned) else {"error": result.message}
         else:  # a kernel whose input() the bootstrap could not route: nothing to answer with
             reply = {"error": "input is not available"}
-        if self._client:
-            self._client.input(json.dumps(reply))
+        if self._process:
+            self._process.client.input(json.dumps(reply))
 
-    async def _serve(self, text: str) -> CallResult:
-        """Do what code in the sandbox asks of the host: an answer, a tool, a line from the person."""
-        cell = self._current
-        try:
-            request = json.loads(text)
-        except (ValueError, RecursionError):
-            return Raised("The call could not be read.")
-        if cell is None or cell.callbacks is None or not isinstance(request, dict):
-            return Raised("No cell is running, so nothing can be called.")
-        if "answer" in request:
-            if cell.answer is None:
-                cell.answer = _answer(request["answer"])
-                cell.answered_or_replied.set()
-            return Returned(None)
-        if "input" in request:
-            return await self._ask_person(cell.callbacks, str(request["input"]), bool(request.get("password")))
-        await cell.flush()
-        args, kwargs = request.get("args"), request.get("kwargs")
-        return await cell.callbacks.on_call(
-            Call(
-                str(request.get("call")),
-                tuple(args) if isinstance(args, list) else (),
-                kwargs if isinstance(kwargs, dict) else {},
-            )
-        )
-
-    async def _ask_person(self, callbacks: Callbacks, prompt: str, password: bool) -> CallResult:
-        if callbacks.on_input is None:
-            return Raised("input() is not available here: nobody is there to type.")
-        try:
-            return Returned(await callbacks.on_input(prompt, password))
-        except EOFError:
-            return Raised("Nothing was typed.")
-
-    async def _watch(self) -> None:
+    async def _watch(self, process: KernelProcess) -> None:
         """Notice that the kernel's process has ended, and tell every request that waits for it."""
-        manager = self._manager
-        assert manager is not None and manager.provisioner is not None
-        while (code := await manager.provisioner.poll()) is None:
-            await asyncio.sleep(0.05)  # a provisioner can only be polled
-        # What it said last may still be on its way, e.g. the output before os._exit.
-        await asyncio.sleep(0.05)
+        cause = await process.ended()
         for cell in list(self._cells.values()):
             if not cell.reply.done():
-                cell.reply.set_exception(SandboxDied(cause_of_death(code)))
+                cell.reply.set_exception(SandboxDied(cause))
                 cell.reply.exception()  # mark as seen: a request that nobody awaits any more must not warn
         self._facts = None
 
-    # ---- values, tools, completion --------------------------------------------------------------------------------
-
-    async def offer(self, tools: Sequence[ToolFacts]) -> None:
-        """Make host tools callable under their names, now and after every restart."""
-        self._tools = tools
-        if self._client is not None:
-            described = [
-                {"name": tool.name, "signature": tool.signature, "description": tool.description} for tool in tools
-            ]
-            await self._ask("offer", described)
-
-    async def keep(self, number: int, text: str) -> None:
-        """Store a whole observation as `_out[number]`."""
-        await self._ask("keep", number, text)
-
-    async def put(self, name: str, form: str, value: Json) -> None:
-        """Set a variable. Raises `ValueNotTransferable`."""
-        import base64
-
-        await self.start()
-        data = base64.b64decode(value) if form == "table" else json.dumps(value).encode()
-        await self._ask("put", name, form, buffers=[data])
-
-    async def get(self, name: str) -> tuple[str, Json]:
-        """A variable as (form, value). Raises `ValueNotTransferable`."""
-        await self.start()
-        form, value = await self._ask("get", name)
-        return str(form), value
-
-    async def render(self, names: Sequence[str]) -> Mapping[str, str]:
-        """The values of variables as text; unknown names are left out."""
-        await self.start()
-        texts = await self._ask("render", list(names))
-        return {str(name): relay.clean_text(str(text)) for name, text in texts.items()}
-
-    async def at_hand(self) -> AtHand:
-        """Variables and files."""
-        await self.start()
-        found = await self._ask("at_hand()")
-        return AtHand(
-            tuple(Variable(str(v["name"]), str(v["type_name"]), str(v["summary"])) for v in found["variables"]),
-            tuple(File(str(f["name"]), int(f["size"]), str(f["summary"])) for f in found["files"]),
-        )
-
-    async def complete(self, code: str, cursor: int) -> Mapping[str, Json]:
-        """`complete_reply` content; empty while the kernel is busy."""
-        return await self._introspect("complete_request", {"code": code, "cursor_pos": cursor})
-
-    async def inspect(self, code: str, cursor: int, detail: int = 0) -> Mapping[str, Json]:
-        """`inspect_reply` content; empty while the kernel is busy."""
-        return await self._introspect("inspect_request", {"code": code, "cursor_pos": cursor, "detail_level": detail})
-
     async def _introspect(self, kind: str, content: Mapping[str, Json]) -> Mapping[str, Json]:
-        if self._client is None or self._current is not None:  # it would queue behind the running code
+        if self._process is None or self._current is not None:  # it would queue behind the running code
             return {}
-        message = self._client.session.msg(kind, dict(content))
+        client = self._process.client
+        message = client.session.msg(kind, dict(content))
         cell = Cell(message["header"]["msg_id"], "", None, 0)
         self._cells[cell.msg_id] = cell
-        self._client.session.send(self._client.shell_channel.socket, message)
+        client.session.send(client.shell_channel.socket, message)
         try:
             async with asyncio.timeout(INTROSPECT_SECONDS):
                 return await cell.reply
@@ -521,35 +394,3 @@ class ChildKernel:
             return {}
         finally:
             self._cells.pop(cell.msg_id, None)
-
-
-def cause_of_death(code: int | None) -> str:
-    """One line for an exit status as `subprocess` gives it."""
-    if code is None or code == 0:
-        return "its process ended"
-    if code > 0:
-        return f"its process ended with exit status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    hint = "; out of memory?" if -code == signal.SIGKILL else ""
-    return f"its process was killed by signal {-code} ({name}{hint})"
-
-
-def _answer(raw: Json) -> Answer:
-    raw = raw if isinstance(raw, dict) else {}
-    data = raw.get("data")
-    clean = relay.clean_bundle(data) if isinstance(data, dict) else {}
-    return Answer(
-        data=clean,
-        metadata=relay.clean_metadata(raw.get("metadata"), clean),
-        value=raw.get("value"),
-        has_value="value" in raw,
-        type_name=str(raw.get("type_name", "")),
-    )
-
-
-def _child_environment() -> dict[str, str]:
-    """The host's environment without its keys: tools that need them run in the host."""
-    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}

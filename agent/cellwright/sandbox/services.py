@@ -1,0 +1,90 @@
+"""What the host asks of a kernel between two cells: values in and out, tools offered, what is at hand, completion.
+
+The bootstrap cell left a service object in the kernel; it is reached by silent requests, and answers with JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..facts import SandboxFacts, ToolFacts
+from ..outputs import Json
+from . import relay
+from .base import AtHand, File, Variable
+
+
+class KernelServices(ABC):
+    """The part of the sandbox protocol that runs no cell."""
+
+    def __init__(self) -> None:
+        self._tools: Sequence[ToolFacts] = ()
+
+    @property
+    @abstractmethod
+    def is_running(self) -> bool:
+        """True while a kernel lives."""
+
+    @abstractmethod
+    async def start(self) -> SandboxFacts:
+        """Start the kernel if need be."""
+
+    @abstractmethod
+    async def _ask(self, call: str, *arguments: Json, buffers: Sequence[bytes] = ()) -> Any:
+        """Call the service in the kernel. Raises `SandboxError`."""
+
+    @abstractmethod
+    async def _introspect(self, kind: str, content: Mapping[str, Json]) -> Mapping[str, Json]:
+        """The reply to a small request; empty while code runs."""
+
+    async def offer(self, tools: Sequence[ToolFacts]) -> None:
+        """Make host tools callable under their names, now and after every restart."""
+        self._tools = tools
+        if self.is_running:
+            described = [
+                {"name": tool.name, "signature": tool.signature, "description": tool.description} for tool in tools
+            ]
+            await self._ask("offer", described)
+
+    async def keep(self, number: int, text: str) -> None:
+        """Store a whole observation as `_out[number]`."""
+        await self._ask("keep", number, text)
+
+    async def put(self, name: str, form: str, value: Json) -> None:
+        """Set a variable. Raises `ValueNotTransferable`."""
+        import base64
+
+        await self.start()
+        data = base64.b64decode(value) if form == "table" else json.dumps(value).encode()
+        await self._ask("put", name, form, buffers=[data])
+
+    async def get(self, name: str) -> tuple[str, Json]:
+        """A variable as (form, value). Raises `ValueNotTransferable`."""
+        await self.start()
+        form, value = await self._ask("get", name)
+        return str(form), value
+
+    async def render(self, names: Sequence[str]) -> Mapping[str, str]:
+        """The values of variables as text; unknown names are left out."""
+        await self.start()
+        texts = await self._ask("render", list(names))
+        return {str(name): relay.clean_text(str(text)) for name, text in texts.items()}
+
+    async def at_hand(self) -> AtHand:
+        """Variables and files."""
+        await self.start()
+        found = await self._ask("at_hand()")
+        return AtHand(
+            tuple(Variable(str(v["name"]), str(v["type_name"]), str(v["summary"])) for v in found["variables"]),
+            tuple(File(str(f["name"]), int(f["size"]), str(f["summary"])) for f in found["files"]),
+        )
+
+    async def complete(self, code: str, cursor: int) -> Mapping[str, Json]:
+        """`complete_reply` content; empty while the kernel is busy."""
+        return await self._introspect("complete_request", {"code": code, "cursor_pos": cursor})
+
+    async def inspect(self, code: str, cursor: int, detail: int = 0) -> Mapping[str, Json]:
+        """`inspect_reply` content; empty while the kernel is busy."""
+        return await self._introspect("inspect_request", {"code": code, "cursor_pos": cursor, "detail_level": detail})
