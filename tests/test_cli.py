@@ -122,12 +122,9 @@ def test_nowhere_to_export_to_is_said_before_a_model_is_asked(tmp_path: Path) ->
     assert_one_line(done, 1, "There is no folder no/such")
 
 
-def test_a_file_is_named_in_the_task_once(tmp_path: Path) -> None:
-    here = Path.cwd()
-    assert _with_files("Sum it up.", [here / "a.csv"]) == "Sum it up.\nFile: a.csv"
-    assert _with_files("Sum up a.csv.", [here / "a.csv"]) == "Sum up a.csv."
-    elsewhere = tmp_path / "b.csv"
-    assert _with_files("Sum up b.csv.", [elsewhere]) == f"Sum up b.csv.\nFile: {elsewhere.resolve()}"
+def test_a_file_is_named_in_the_task_once() -> None:
+    assert _with_files("Sum it up.", ["a.csv"]) == "Sum it up.\nFile: a.csv"
+    assert _with_files("Sum up a.csv.", ["a.csv"]) == "Sum up a.csv."
 
 
 # ---- what is on record -----------------------------------------------------------------------------------------------

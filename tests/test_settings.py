@@ -180,7 +180,9 @@ async def test_doctor_names_keys_and_never_shows_them() -> None:
     assert checks["keys"].detail == "set: OPENAI_API_KEY"
     assert checks["embedded model"].ok is None
     assert checks["journal"].ok
-    assert "not isolated" in checks["isolation"].detail
+    assert "auto, network none" in checks["isolation"].detail
+    unfenced = {check.name: check for check in await examine(gather({"isolation": "process"}))}
+    assert "not isolated" in unfenced["isolation"].detail
     assert "sk-secret" not in repr(checks)
 
 
@@ -191,3 +193,44 @@ async def test_doctor_says_what_to_do_without_a_model(clean: Path) -> None:
     assert checks["model"].ok is False
     assert "model pull" in checks["model"].fix
     assert checks["journal"].ok is False
+
+
+# ---- isolation ------------------------------------------------------------------------------------------------------
+
+
+def test_isolation_is_on_without_a_word(clean: Path) -> None:
+    isolation = gather().isolation
+    assert (isolation.level, isolation.network, isolation.memory) == ("auto", "none", 2 << 30)
+
+
+def test_isolation_is_set_like_everything_else(clean: Path) -> None:
+    write_config(clean, memory="4GiB", read=[str(clean)])
+    os.environ["CELLWRIGHT_NETWORK"] = "host"
+    isolation = gather({"isolation": "bwrap", "processes": "none", "file_size": "500MB"}).isolation
+    assert (isolation.level, isolation.network, isolation.memory) == ("bwrap", "host", 4 << 30)
+    assert (isolation.processes, isolation.file_size, isolation.read) == (None, 500_000_000, (clean,))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"isolation": "bwarp"}, "--isolation: Isolation level must be one of auto, bwrap, landlock, process; did you"),
+        ({"isolation": ""}, "--isolation: Isolation level must be one of"),
+        ({"network": "all"}, "--network: Isolation network must be one of none, host."),
+        ({"memory": "0"}, "--memory: Limit memory must be more than 0, not 0; None lifts it."),
+        (
+            {"memory": "much"},
+            "--memory: memory must be a size such as 500MB or 2GiB, or none to lift the limit, not 'much'.",
+        ),
+        ({"memory": "-1GiB"}, "--memory: "),
+        ({"tmp_size": "none"}, "--tmp-size: "),
+        ({"processes": "many"}, "--processes: processes must be a number, or none to lift the limit, not 'many'."),
+        ({"processes": "1.5"}, "--processes: processes must be a whole number"),
+        ({"read": ("no/such/folder",)}, "--read: read must be paths that exist (no/such/folder does not)"),
+    ],
+)
+def test_a_wrong_word_about_isolation_is_one_line(clean: Path, flags: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        gather(flags)
+    assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value)

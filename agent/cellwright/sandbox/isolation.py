@@ -49,6 +49,9 @@ class Isolation:
             value = getattr(self, name)
             if value not in allowed:
                 raise UsageError(f"Isolation {name} must be one of {', '.join(allowed)}{nearest(str(value), allowed)}")
+        for name in ("tmp_size", "shm_size"):
+            if getattr(self, name) is None:
+                raise UsageError(f"Limit {name} can't be lifted: it is memory of this machine.")
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name not in ("level", "network", "read") and value is not None and not value > 0:

@@ -112,7 +112,7 @@ def copy_in(source: Path, workspace: Path, name: str, limit: int | None = None) 
 
 def _parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
-    if path.is_absolute() or not path.parts or ".." in path.parts:
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\x00" in name:
         raise UsageError(f"{name!r} is not the name of a file in the workspace.")
     return path.parts
 
