@@ -64,6 +64,8 @@ class CodeAgent:
         self.execution: Execution | None = None
         """How the last action ended, as the sandbox said it."""
         self.is_fresh = False
+        self.instance = 0
+        """Which of the sandbox's processes did the last task; 0 before the first."""
         self._work: Work | None = None
 
     async def run(self, task: str, **options: Any) -> Run:
@@ -143,7 +145,7 @@ class CodeAgent:
     async def reset(self) -> None:
         """Begin anew: a new conversation, and a new sandbox without variables."""
         self.conversation = new_id()
-        self.memory = None
+        self.memory, self.instance = None, 0
         if self.sandbox.is_running:
             await self.sandbox.restart()
 

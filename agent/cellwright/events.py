@@ -50,6 +50,8 @@ class RunStarted(Event):
     sandbox: SandboxFacts | None = None
     is_fresh: bool = False
     """True when the model is told nothing of the conversation's earlier runs."""
+    state_lost: bool = False
+    """True when the sandbox was started anew since the conversation's last run, so that its variables are gone."""
     parent: str | None = None
     """Run id from which this one branched."""
     version: str = ""

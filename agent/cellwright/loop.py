@@ -181,8 +181,10 @@ class Work:
             limits=self.meter.limits,
             sandbox=facts,
             is_fresh=is_fresh,
+            state_lost=agent.instance not in (0, facts.instance),
             version=__version__,
         )
+        agent.instance = facts.instance
         await self.emit(started)
         for value in values:
             await self.emit(value)
@@ -282,7 +284,7 @@ class Work:
         )
         if state_lost:
             with contextlib.suppress(UsageError):
-                await self.agent.sandbox.start()
+                self.agent.instance = (await self.agent.sandbox.start()).instance
 
     def _end_when_stuck(self) -> None:
         if self.run.answered is None and same_failures(self.run.steps) >= SAME_FAILURES:

@@ -34,7 +34,8 @@ REPEATED = "This is the same code with the same error as before. Do it in anothe
 
 def task_text(started: RunStarted) -> str:
     """The message that gives a task."""
-    return f"Task: {started.task}" + (f"\n\nAt hand:\n{started.context}" if started.context else "")
+    lost = "The sandbox was started anew: the variables of earlier tasks are gone.\n\n" if started.state_lost else ""
+    return f"{lost}Task: {started.task}" + (f"\n\nAt hand:\n{started.context}" if started.context else "")
 
 
 def describe(at_hand: AtHand) -> str:

@@ -138,6 +138,10 @@ def _marks(run: Run) -> Iterator[Mark]:
         yield Mark("not isolated", "Code can read and change all that you can.", "warn")
     else:
         yield Mark("isolated", f"By {sandbox.isolation}. {sandbox.note}".strip(), "quiet")
+    if run.started and run.started.state_lost:
+        yield Mark(
+            "variables lost", "The sandbox was started anew since the last task; its variables are gone.", "warn"
+        )
     if sandbox.network != "none":
         yield Mark("network", "Code can reach the network.", "quiet" if sandbox.isolation == "process" else "warn")
 

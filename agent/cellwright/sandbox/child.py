@@ -104,6 +104,9 @@ class ChildKernel(KernelServices):
     async def start(self) -> SandboxFacts:
         """Start the kernel if it is not running. Raises `SandboxUnavailable`."""
         async with self._starting:
+            if self._stopping:  # what was cancelled before may still be ending, or being killed
+                await asyncio.wait({self._stopping})
+                self._stopping = None
             if self._facts is None or self._process is None or not await self._process.is_alive():
                 await self._discard()
                 try:
@@ -200,9 +203,6 @@ class ChildKernel(KernelServices):
 
     async def run(self, code: str, callbacks: Callbacks, seconds: float | None = None) -> Execution:
         """Run `code`, at most `seconds`. See `Sandbox.run`."""
-        if self._stopping:
-            await asyncio.wait({self._stopping})
-            self._stopping = None
         await self.start()
         cell = self._send(code, callbacks)
         self._current = cell
