@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,7 @@ from fake_provider import FakeProvider, echo
 from notebook import Notebook, opened
 
 modular = pytest.mark.asyncio(loop_scope="module")
-WORDS = "export help limits model new reset runs steps tools vars".split()
+WORDS = "export files help limits model new reset runs sandbox steps tools vars".split()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -126,6 +127,44 @@ async def test_new_keeps_the_variables_and_reset_clears_them(book: Notebook) -> 
     assert (await book.run("%agent reset")).is_ok
     assert (await book.run("%%py\nstays")).reply["ename"] == "NameError"
     assert (await book.run("py: final_answer('on')")).result == "'on'"
+
+
+@modular
+async def test_the_sandbox_says_how_it_is_isolated(book: Notebook) -> None:
+    await book.run("%agent reset")
+    await book.run("%%py\n1")
+    said = (await book.run("%agent sandbox")).result
+    assert re.search(r"network +none", said)
+    assert re.search(r"memory +2,048 MiB", said)
+    assert re.search(r"running +(bwrap|landlock), Python 3", said)
+
+
+@modular
+async def test_how_it_is_isolated_is_changed_by_a_word_and_holds_for_the_next_sandbox(book: Notebook) -> None:
+    await book.run("%%py\nstays = 1")
+    changed = await book.run("%agent sandbox --memory 1GiB")
+    assert "%agent reset" in changed.result
+    refused = await book.run("py: final_answer(stays)")
+    assert refused.reply["ename"] == "UsageError"
+    assert (await book.run("%agent reset")).is_ok
+    limit = "import resource; resource.getrlimit(resource.RLIMIT_DATA)[0] <= 1 << 30"
+    assert (await book.run(f"%%py\n{limit}")).result == "True"
+    wrong = await book.run("%agent sandbox --isolation bwarp")
+    assert wrong.reply["ename"] == "UsageError"
+    assert "did you mean 'bwrap'" in wrong.reply["evalue"]
+
+
+@modular
+async def test_a_file_that_a_task_names_is_in_the_workspace(book: Notebook) -> None:
+    (book.folder / "named.csv").write_text("a,b\n1,2\n")
+    (book.folder / "not named.txt").write_text("the person's own")
+    cell = await book.run("Use named.csv.\npy: import os\nfinal_answer([open('named.csv').read(), os.listdir()])")
+    assert "1,2" in cell.result
+    assert "not named" not in cell.result
+    assert "named.csv" in (await book.run("%agent files")).result
+    assert "not named.txt" in (await book.run("%agent files 'not named.txt'")).result
+    missing = await book.run("%agent files nowhere.csv")
+    assert missing.reply["evalue"] == "There is no file nowhere.csv."
 
 
 class TestStandardSuite(jupyter_kernel_test.KernelTests):  # type: ignore[misc]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Union
 
+from .terminal import written_over
+
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict of them."""
 MimeBundle = Mapping[str, Json]
@@ -60,10 +62,15 @@ CellOutput = Union[Stream, Display, Failure, Clear]
 
 
 def show(outputs: list[CellOutput], output: CellOutput) -> None:
-    """Add `output` to what a cell shows: neighbours of one stream join, updates replace, clear empties."""
+    """Add `output` to what a cell shows: neighbours of one stream join, updates replace, clear empties.
+
+    Text that goes back to the start of its line overwrites it, as progress bars do.
+    """
     last = outputs[-1] if outputs else None
     if isinstance(output, Stream) and isinstance(last, Stream) and last.name == output.name:
-        outputs[-1] = Stream(output.name, last.text + output.text)
+        outputs[-1] = Stream(output.name, written_over(last.text, output.text))
+    elif isinstance(output, Stream):
+        outputs.append(replace(output, text=written_over("", output.text)))
     elif isinstance(output, Clear):
         outputs.clear()
     elif isinstance(output, Display) and output.is_update:
