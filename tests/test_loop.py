@@ -43,6 +43,31 @@ async def test_an_error_is_an_observation_and_the_run_goes_on(sandbox: ChildKern
     assert (run.status, run.answer) == ("success", "well")
 
 
+async def test_a_sandbox_that_died_in_mid_run_is_started_anew_and_said(sandbox: ChildKernel) -> None:
+    model = ScriptedModel(reply("x = 1\nimport os; os.kill(os.getpid(), 9)"), reply("final_answer('x' in globals())"))
+    agent = CodeAgent(model, sandbox=sandbox, journal=None)
+    run = await agent.run("Try.")
+    assert (run.status, run.answer) == ("success", False)
+    assert run.steps[0].outcome == "died"
+    assert "SIGKILL" in run.steps[0].note
+    assert "all variables are gone" in run.steps[0].note
+    assert run.steps[0].note in model.asked[1][-1].content
+    after = await agent.run("Again.")
+    assert after.started
+    assert not after.started.state_lost, "it was said when it happened"
+
+
+async def test_a_sandbox_that_died_between_tasks_is_said_with_the_next(sandbox: ChildKernel) -> None:
+    model = ScriptedModel(reply("import os\nfinal_answer(os.getpid())"), reply("final_answer(2)"))
+    agent = CodeAgent(model, sandbox=sandbox, journal=None)
+    assert (await agent.run("One.")).started.state_lost is False  # type: ignore[union-attr]
+    await sandbox.restart()
+    run = await agent.run("Two.")
+    assert run.started
+    assert run.started.state_lost
+    assert "the variables of earlier tasks are gone" in model.asked[-1][-1].content
+
+
 async def test_prose_three_times_is_an_unconfirmed_answer(sandbox: ChildKernel) -> None:
     run = await CodeAgent(ScriptedModel("It is 42."), sandbox=sandbox, journal=None).run("What?")
     assert (run.status, run.answer, len(run.steps)) == ("failed", "It is 42.", 3)

@@ -317,6 +317,13 @@ def test_header_says_that_code_is_isolated() -> None:
     assert [mark.text for mark in header(Run([started(sandbox=sandbox)])).marks] == ["isolated"]
 
 
+def test_header_says_that_variables_are_lost() -> None:
+    sandbox = SandboxFacts("child-kernel", "landlock", "none", "python3", "3.11", "work", note="No subprocesses.")
+    marks = list(header(Run([started(sandbox=sandbox, state_lost=True)])).marks)
+    assert [mark.text for mark in marks] == ["isolated", "variables lost"]
+    assert marks[0].title == "By landlock. No subprocesses."
+
+
 def test_header_counts_the_step_that_is_being_written() -> None:
     events = [started(limits=Limits(steps=5)), *turn(1, "a", "b"), ReplyDelta(step=2, text="x")]
     assert header(Run(events)).steps == "step 2 of 5"
