@@ -31,6 +31,44 @@ def list_home(bait: Bait) -> str:
     return f"saw {bait['home']}/.ssh" if ".ssh" in os.listdir(bait["home"]) else ""
 
 
+def learn_of_file(bait: Bait) -> str:
+    """Know that a file is there, how large it is and when it was changed."""
+    return f"it has {os.stat(bait['ssh_key']).st_size} bytes"
+
+
+def watch_file(bait: Bait) -> str:
+    """Know when the person uses a file."""
+    watch = checked(libc.inotify_init1(os.O_CLOEXEC), "inotify_init1")
+    try:
+        return f"watch {checked(libc.inotify_add_watch(watch, bait['ssh_key'].encode(), 0xFFF), 'inotify_add_watch')}"
+    finally:
+        os.close(watch)
+
+
+def change_mode(bait: Bait) -> str:
+    """Open a file of the person's to everybody, or close it to them."""
+    os.chmod(bait["journal"], 0o600)
+    return "its mode is another"
+
+
+def change_owner(bait: Bait) -> str:
+    """Give a file of the person's to somebody else."""
+    os.chown(bait["journal"], -1, os.getgid())
+    return "its group was set"
+
+
+def change_times(bait: Bait) -> str:
+    """Make it look as if a file had been changed long ago."""
+    os.utime(bait["journal"], (1, 1))
+    return "its times are others"
+
+
+def change_attributes(bait: Bait) -> str:
+    """Mark a file of the person's."""
+    os.setxattr(bait["journal"], "user.planted", b"x")
+    return "it has an attribute more"
+
+
 def read_other_workspace(bait: Bait) -> str:
     """Read the data of another session."""
     return seen(bait["canary"], text_of(bait["other_workspace"] + "/data.csv"))
@@ -77,9 +115,8 @@ def inherited_descriptor(bait: Bait) -> str:
     """Use a file or folder that the host left open for its children."""
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            mode = os.fstat(int(name)).st_mode
             path = os.readlink(f"/proc/self/fd/{name}")
-            if path.startswith(bait["home"]) and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            if path in (bait["ssh_key"], bait["home"], bait["notebook_folder"]):
                 return f"descriptor {name} is {path}"
     return ""
 

@@ -106,6 +106,14 @@ def pathname_unix_packet(bait: Bait) -> str:
     return "sent"
 
 
+def pathname_unix_packet_by_pair(bait: Bait) -> str:
+    """The same with one end of a pair of sockets, which is made by another call."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        ours.sendto(bait["canary"].encode(), bait["packet_path"])
+    return "sent"
+
+
 def pathname_unix_seqpacket(bait: Bait) -> str:
     """The same with ordered packets."""
     return _say(bait, socket.AF_UNIX, socket.SOCK_SEQPACKET, bait["ordered_path"])

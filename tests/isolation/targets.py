@@ -77,6 +77,7 @@ class Targets:
         self.workspace = self._dir("workspace")
         self._open = open(self.bait["ssh_key"], "rb")  # noqa: SIM115 - it stays open, for an attack to steal
         self.bait["open_fd"] = self._open.fileno()
+        os.set_inheritable(self._open.fileno(), True)
         os.environ["HOME"] = str(home)
         os.environ["JUPYTER_RUNTIME_DIR"] = str(home / "runtime")
         os.environ["CELLWRIGHT_JOURNAL"] = self.bait["journal"]
@@ -239,7 +240,11 @@ class Targets:
             self.bait |= {"victim": self._victim.pid, "victim_mark": mark}
         self._scratch.raw = bytes(64)
         for name in ("ssh_key", "journal"):
-            Path(self.bait[name]).write_text(self.canary)
+            path = Path(self.bait[name])
+            path.write_text(self.canary)
+            path.chmod(0o666)
+            with contextlib.suppress(OSError):
+                os.removexattr(path, "user.planted")
         Path(self.bait["given"]).write_text("given")
         self.hits.clear()
 
