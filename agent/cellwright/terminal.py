@@ -75,6 +75,11 @@ class Screen:
         self.row -= count
         self.highest, self.climbed = self.row, False
 
+    def leave(self) -> int:
+        """Go down to the last row; its number."""
+        self.row = len(self._rows) - 1
+        return self.row
+
     def _put(self, text: str) -> None:
         row, start = self._rows[self.row], self._column
         row.extend(" " * (start - len(row)))
@@ -137,10 +142,10 @@ class Printed:
         # Who climbs will climb again: the row below is told when it is left for good, not when a text happens to end.
         done = screen.highest if screen.climbed else screen.row
         if len(screen.lines()) - done > ROWS_LIMIT:
-            done = screen.row
+            done = screen.leave()
         news = self._changes(screen.lines(done))
         screen.forget(done)
-        self._screen = screen if 1 < len(screen.lines()) <= ROWS_LIMIT else None
+        self._screen = screen if len(screen.lines()) > 1 else None
         return news
 
     def rest(self) -> str:
@@ -153,10 +158,7 @@ class Printed:
     def _changes(self, lines: list[str]) -> str:
         told, (first, *more) = self._told, lines
         self._keep(lines[-1])
-        if first.startswith(told):
-            first = first[len(told) :]
-        else:
-            first = "\r" + first + " " * (len(told) - len(first))
+        first = first[len(told) :] if first.startswith(told) else "\r" + first + " " * (len(told) - len(first))
         return "\n".join([first, *more])
 
     def _keep(self, line: str) -> None:

@@ -6,10 +6,12 @@ way that works with every stock ipykernel and every transport. What the host get
 """
 
 
-def _cellwright_boot(mark):
+def _cellwright_boot(mark, output_bytes=1 << 20):
     import base64
     import contextlib
     import csv
+    import importlib.abc
+    import importlib.util
     import io
     import itertools
     import json
@@ -18,6 +20,7 @@ def _cellwright_boot(mark):
     import signal
     import sys
     import threading
+    import time
     import types
 
     NO_DATA = set(".ipynb .py .pyc .sh .toml .cfg .lock .sqlite .sqlite-wal .sqlite-shm .db .so .o .log".split())  # noqa: N806
@@ -25,6 +28,8 @@ def _cellwright_boot(mark):
     kernel = shell.kernel
     lock = threading.RLock()
     ask_host = kernel.raw_input
+    MESSAGE = 8 << 20  # noqa: N806 - characters; the host drops the connection at twice as many bytes
+    PIECE = 1 << 16  # noqa: N806 - characters of one message of printed text
     stock_input_request = kernel._input_request
 
     class ToolCallError(RuntimeError):
@@ -46,9 +51,12 @@ def _cellwright_boot(mark):
 
     def call(request):
         __tracebackhide__ = True  # our frames say nothing to whoever reads the traceback
+        encoded = json.dumps(request)
+        if len(encoded) > MESSAGE:
+            raise ToolCallError(f"the call is {len(encoded) >> 20} MB; at most {MESSAGE >> 20} MB can cross")
         # One call at a time: stdin has one reply socket, and threads would steal each other's replies.
         with lock:
-            reply = json.loads(ask_host(mark + json.dumps(request)))
+            reply = json.loads(ask_host(mark + encoded))
         if "error" in reply:
             raise ToolCallError(reply["error"])
         return reply["value"]
@@ -96,15 +104,141 @@ def _cellwright_boot(mark):
         request = {"answer": {"data": data, "metadata": metadata, "type_name": type(answer).__name__}}
         with contextlib.suppress(TypeError, RecursionError):  # no JSON form: it stays in the sandbox as _answer
             request["answer"]["value"] = plain(answer)
-        try:
+        encoded = ""
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
             encoded = json.dumps(request)
-        except (TypeError, ValueError):
-            request["answer"]["data"] = {"text/plain": str(data.get("text/plain", ""))}
-            request["answer"]["metadata"] = {}
-            encoded = json.dumps(request)
+        if not 0 < len(encoded) <= MESSAGE:  # it stays in the sandbox, and its beginning is shown
+            text = shortened(str(data.get("text/plain", "")))
+            encoded = json.dumps({"answer": {"data": {"text/plain": text}, "type_name": type(answer).__name__}})
         with lock:
             ask_host(mark + encoded)
         raise Answered
+
+    # ---- what is shown is bounded ---------------------------------------------------------------------------------
+
+    # The host bounds it, too, for code that undoes this. Here it costs the least, and nothing gets lost on the way.
+    room = {"text": output_bytes, "drawn": 16 * output_bytes, "dropped": 0}
+
+    def shortened(text, limit=output_bytes):
+        return text if len(text) <= limit else f"{text[:limit]}… {len(text) - limit:,} more characters"
+
+    def bound(stream):
+        write = type(stream).write.__get__(stream)  # not IPython's, which keeps all that is ever printed in memory
+        flush, buffers = stream.flush, stream._flush_buffers
+        flushes = {"left": 50.0, "last": time.monotonic()}
+
+        def bounded_write(text):
+            if not isinstance(text, str):
+                return write(text)
+            # A progress bar that is drawn anew replaces what was counted before.
+            is_redrawn = text.startswith("\r") and "\n" not in text
+            kept = text[: min(room["drawn"], PIECE if is_redrawn else room["text"])]
+            room["drawn"] -= len(kept)
+            room["text"] -= 0 if is_redrawn else len(kept)
+            room["dropped"] += len(text) - len(kept)
+            if kept:
+                write(kept)
+            return len(text)
+
+        def paced_flush():
+            # Each flush is a message; 20,000 flushed prints would lose some. IPython's own keep the order of things.
+            now = time.monotonic()
+            flushes["left"] = min(50.0, flushes["left"] + 20 * (now - flushes["last"]))
+            flushes["last"] = now
+            by = sys._getframe(1).f_globals.get("__name__", "")
+            if flushes["left"] >= 1 or by.startswith(("ipykernel", "IPython")):
+                flushes["left"] -= 1
+                flush()
+
+        def pieces():
+            for parent, text in buffers():
+                for start in range(0, len(text), PIECE):
+                    yield parent, text[start : start + PIECE]
+
+        stream.flush, stream._flush_buffers = paced_flush, pieces
+
+        def begin_cell(info):
+            stream.write = bounded_write  # here, because IPython puts its own back after the bootstrap cell
+            room.update(text=output_bytes, drawn=16 * output_bytes, dropped=0)
+
+        def say_what_was_dropped(result):
+            if room["dropped"] and stream is sys.stderr:
+                write(f"\n… {room['dropped']:,} more characters of output were not kept.\n")
+                room["dropped"] = 0
+
+        shell.events.register("pre_run_cell", begin_cell)
+        shell.events.register("post_run_cell", say_what_was_dropped)
+
+    shell._tee = lambda channel: contextlib.nullcontext()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "_flush_buffers"):
+            bound(stream)
+
+    def length(value):
+        if isinstance(value, dict):
+            return sum(length(key) + length(item) for key, item in value.items())
+        if isinstance(value, (list, tuple)):
+            return sum(map(length, value)) + len(value)
+        if isinstance(value, str) and not value.isascii():
+            return len(value.encode("utf-8", "replace"))
+        return len(value) if isinstance(value, (str, bytes)) else 8
+
+    def fitting(key, value):
+        if key == "data" and isinstance(value, dict):
+            left_out = [mime for mime in value if mime != "text/plain"]
+            more = f"\n(Too large to be shown: {', '.join(left_out)}.)" if left_out else ""
+            return {"text/plain": shortened(str(value.get("text/plain", ""))) + more}
+        if isinstance(value, str):
+            return shortened(value)
+        if isinstance(value, list):
+            return [shortened(line, PIECE) for line in value[-100:] if isinstance(line, str)]
+        return value if isinstance(value, (int, float)) else {}
+
+    def bounded_content(content):
+        """A message that would cost the host its connection, without what is too large in it."""
+        try:
+            if length(content) <= MESSAGE:
+                return content
+        except RecursionError:
+            pass  # what is so deep is refused by JSON in any case
+        return {key: fitting(key, value) for key, value in content.items()}
+
+    stock_send = kernel.session.send
+
+    def send(stream, msg_or_type, content=None, *args, **kwargs):
+        if isinstance(msg_or_type, dict):
+            bounded = bounded_content(msg_or_type["content"])
+            if bounded is not msg_or_type["content"]:
+                msg_or_type = {**msg_or_type, "content": bounded}
+        elif isinstance(content, dict):
+            content = bounded_content(content)
+        return stock_send(stream, msg_or_type, content, *args, **kwargs)
+
+    kernel.session.send = send
+
+    # ---- progress bars are text -----------------------------------------------------------------------------------
+
+    class TextBars(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+        """`tqdm.notebook` draws with widgets, which don't leave the sandbox: whoever imports it gets the text bar."""
+
+        def find_spec(self, name, path=None, target=None):
+            return importlib.util.spec_from_loader(name, self) if name == "tqdm.notebook" else None
+
+        def exec_module(self, module):
+            from tqdm import std
+
+            class tqdm_notebook(std.tqdm):  # noqa: N801 - its name there
+                def __init__(self, *args, display=True, **kwargs):
+                    super().__init__(*args, **kwargs)
+
+            def trange(*args, **kwargs):
+                return tqdm_notebook(range(*args), **kwargs)
+
+            module.tqdm = module.tqdm_notebook = tqdm_notebook
+            module.trange = module.tnrange = trange
+            module.IProgress, module.WARN_NOIPYW = object, ""
+
+    sys.meta_path.insert(0, TextBars())
 
     # ---- the cell ends at final_answer, and that is no error --------------------------------------------------------
 
@@ -326,9 +460,13 @@ def _cellwright_boot(mark):
             if name not in shell.user_ns:
                 raise NameError(f"the sandbox has no variable {name!r}")
             value = shell.user_ns[name]
-            if type(value).__name__ == "DataFrame":
-                return Packet(["table", arrow_of(value)])
-            return Packet(["json", plain(value, name)])
+            form = "table" if type(value).__name__ == "DataFrame" else "json"
+            found = arrow_of(value) if form == "table" else plain(value, name)
+            if (size := length(found)) > MESSAGE - PIECE:
+                raise ValueError(
+                    f"{name} is {size >> 20} MB; at most {MESSAGE >> 20} MB can cross. Write it to a file."
+                )
+            return Packet([form, found])
 
         def render(self, wanted):
             texts = {}

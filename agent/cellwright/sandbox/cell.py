@@ -1,6 +1,7 @@
 """One request to a kernel while it is under way: who waits for its reply, and what it has shown.
 
-Printed text is gathered for a moment before it is passed on, and bounded; everything else is passed on as it comes.
+Printed text is gathered for a moment before it is passed on; everything else is passed on as it comes. All of it is
+bounded here, whatever the kernel has done about it: what goes beyond is counted, and said when the code has ended.
 """
 
 from __future__ import annotations
@@ -12,19 +13,33 @@ import time
 from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from ..outputs import CellOutput, Failure, Json, Stream
+from ..outputs import CellOutput, Display, Failure, Json, Stream
+from ..terminal import Printed, moves
 
 if TYPE_CHECKING:
     from .base import Answer, Callbacks
+
+MESSAGES = 5_000
+"""Outputs of one action that are passed on."""
+RICH_FACTOR = 16
+"""Images and tables may have so many times the bytes of text: a plot is worth more than the same bytes of print."""
+SLACK = 1_000
+"""Characters beyond the limit, for the kernel's own line on what it left out."""
+GATHER_SECONDS = 0.2
+"""How long text is gathered while more and more of it comes."""
+GATHER_CHARACTERS = 1 << 16
+"""How much text is gathered at most."""
+REDRAW_SECONDS = 0.5
+"""How often a progress bar is drawn anew: each time is an event in the journal."""
 
 _CELL_LINE = re.compile(r"Cell In\[(\d+)\], line (\d+)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Cell:
-    """One request under way."""
+    """One request under way. `output_bytes`: characters of text that it may show."""
 
     def __init__(self, msg_id: str, code: str, callbacks: Callbacks | None, output_bytes: int) -> None:
         self.msg_id = msg_id
@@ -36,10 +51,17 @@ class Cell:
         self.answered_or_replied = asyncio.Event()
         self.reply.add_done_callback(lambda _: self.answered_or_replied.set())
         self.pending: Stream | None = None
-        self.bytes_left = output_bytes
-        self.bytes_dropped = 0
         self.started = time.monotonic()
         self.context = copy_context()
+        self._stream: Literal["stdout", "stderr"] = "stdout"
+        """The stream that `pending` belongs to, and what `_printed` keeps back."""
+        self._printed = Printed()
+        self._gathering_since = self._told_at = 0.0
+        self._text_left = output_bytes + SLACK
+        self._read_left = self._rich_left = RICH_FACTOR * output_bytes
+        self._messages_left = MESSAGES
+        self._text_dropped = 0
+        self._outputs_dropped = 0
 
     @property
     def seconds(self) -> float:
@@ -48,45 +70,91 @@ class Cell:
     async def take(self, output: CellOutput) -> None:
         """Pass an output on; neighbouring text is gathered first."""
         if isinstance(output, Stream):
-            output = self._bounded(output)
-            if self.pending and self.pending.name == output.name:
-                self.pending = Stream(output.name, self.pending.text + output.text)
-                return
-            await self.flush()
-            self.pending = output
+            await self._gather(output)
             return
-        await self.flush()
+        await self._leave_stream()
         if isinstance(output, Failure):
             output = replace(output, line=failing_line(output))
-        elif (size := len(json.dumps(getattr(output, "data", None), default=str))) > 16 * self.bytes_left:
-            # Images and tables count less than text: a plot is worth more than the same bytes of print.
-            self.bytes_dropped += size
+        size = _size(output)
+        if size > self._rich_left or not self._messages_left:
+            self.drop()
             return
-        if self.callbacks:
-            await self._pass_on(output)
+        self._rich_left -= size
+        self._messages_left -= 1
+        await self._pass_on(output)
+
+    def drop(self) -> None:
+        """Count an output that is not passed on."""
+        self._outputs_dropped += 1
+
+    async def _gather(self, output: Stream) -> None:
+        if self._text_left <= 0 or not self._messages_left or len(output.text) > self._read_left:
+            self._text_dropped += len(output.text)
+            return
+        self._read_left -= len(output.text)
+        if output.name != self._stream:
+            await self._leave_stream()
+            self._stream = output.name
+        if self.pending:
+            self.pending = Stream(output.name, self.pending.text + output.text)
+        else:
+            self.pending = output
+            self._gathering_since = time.monotonic()
+        is_over = time.monotonic() - self._gathering_since > GATHER_SECONDS
+        if is_over or len(self.pending.text) > GATHER_CHARACTERS:
+            await self.flush_when_due()
 
     async def _pass_on(self, output: CellOutput) -> None:
         """In the context of who asked: the pump's own is the first cell's, and a front end would show it there."""
         if self.callbacks:
             await asyncio.create_task(self.callbacks.on_output(output), context=self.context)
 
-    def _bounded(self, output: Stream) -> Stream:
-        kept = output.text[: self.bytes_left]
-        self.bytes_left -= len(kept)
-        self.bytes_dropped += len(output.text) - len(kept)
-        return Stream(output.name, kept)
+    async def flush_when_due(self) -> None:
+        """Pass gathered text on, unless it only draws a line anew that was drawn a moment ago."""
+        text = self.pending.text if self.pending else ""
+        is_fresh = time.monotonic() - self._told_at < REDRAW_SECONDS
+        if not (is_fresh and moves(text) and len(text) < GATHER_CHARACTERS):
+            await self.flush()
 
     async def flush(self) -> None:
         """Pass gathered text on."""
-        if (pending := self.pending) and pending.text and self.callbacks:
-            self.pending = None
-            await self._pass_on(pending)
-        self.pending = None
+        pending, self.pending = self.pending, None
+        if pending:
+            self._told_at = time.monotonic()
+            await self._tell(self._printed.news(pending.text))
+
+    async def _leave_stream(self) -> None:
+        """Pass on what is gathered and what was kept back below the cursor: something else comes now."""
+        await self.flush()
+        await self._tell(self._printed.rest())
+
+    async def _tell(self, text: str) -> None:
+        kept = text[: self._text_left] if self._messages_left else ""
+        self._text_left -= len(kept)
+        self._text_dropped += len(text) - len(kept)
+        if kept:
+            self._messages_left -= 1
+            await self._pass_on(Stream(self._stream, kept))
 
     async def say_what_was_dropped(self) -> None:
-        if self.bytes_dropped and self.callbacks:
-            note = f"\n… {self.bytes_dropped:,} more characters of output were not kept.\n"
-            await self._pass_on(Stream("stderr", note))
+        """Pass on what was kept back, then one line on what was not kept."""
+        await self._leave_stream()
+        dropped = []
+        if self._text_dropped:
+            dropped.append(f"{self._text_dropped:,} more characters of output")
+        if self._outputs_dropped:
+            dropped.append(f"{self._outputs_dropped:,} more displays")
+        if dropped and self.callbacks:
+            await self._pass_on(Stream("stderr", f"\n… {' and '.join(dropped)} were not kept.\n"))
+
+
+def _size(output: CellOutput) -> int:
+    """Characters, roughly."""
+    if isinstance(output, Display):
+        return sum(len(item) if isinstance(item, str) else len(json.dumps(item)) for item in output.data.values())
+    if isinstance(output, Failure):
+        return len(output.evalue) + sum(map(len, output.traceback))
+    return 0
 
 
 def failing_line(failure: Failure) -> int | None:

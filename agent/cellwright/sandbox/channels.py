@@ -1,0 +1,128 @@
+"""Messages of a kernel that may be hostile: read one by one, bounded before they are looked into, never believed.
+
+Code in the sandbox runs in the kernel's process, so it can send whatever it likes, with a valid signature: messages of
+100 MB, of a million parts, JSON a thousand levels deep, types and dates that no kernel sends. jupyter_client's own
+reader raises a different exception for each, and gives other tasks no turn while messages keep coming.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..outputs import Json
+
+if TYPE_CHECKING:
+    import zmq.asyncio
+    from jupyter_client.session import Session
+
+MESSAGE_BYTES = 16 << 20
+"""A larger part of a message is not read at all: ZeroMQ closes the connection for good (`until_closed`)."""
+QUEUED = 8
+"""Messages that wait unread in the host's memory, each of at most that size; the others wait in the sandbox."""
+HEADER_BYTES = 1 << 16
+SMALL_BYTES = 1 << 20
+"""Content up to this size is read whatever it holds."""
+WIDE_BYTES = 4 << 20
+"""Larger content must be ASCII, as pictures are: one other character makes Python's text four times as big."""
+STRUCTURE = 300_000
+"""Brackets, commas and colons in larger content: `[[],[],` takes 30 times its size in memory."""
+
+_DELIMITER = b"<IDS|MSG>"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, as far as it is worth believing."""
+
+    kind: str
+    parent: str
+    """The request that it says it belongs to."""
+    content: Mapping[str, Json]
+    is_too_large: bool = False
+    """It was not read; `content` is empty."""
+
+
+def context() -> zmq.asyncio.Context:
+    """A ZeroMQ context whose sockets take no message larger than `MESSAGE_BYTES`, and few at once."""
+    import zmq.asyncio
+
+    made = zmq.asyncio.Context()
+    made.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
+    made.setsockopt(zmq.RCVHWM, QUEUED)
+    return made
+
+
+async def receive(channel: Any, seconds: float | None = None) -> Message | None:
+    """The next message of a jupyter_client channel; None when none came in time, or what came is none."""
+    if not await channel.socket.poll(None if seconds is None else int(seconds * 1000)):
+        return None
+    parts = await channel.socket.recv_multipart()
+    # While messages wait, neither call suspends: without this, a flood of them stops every other task, timeouts too.
+    await asyncio.sleep(0)
+    try:
+        return read(channel.session, parts)
+    except (ValueError, TypeError, KeyError, RecursionError):  # not a Jupyter message, whatever else it is
+        return None
+
+
+def read(session: Session, parts: list[bytes]) -> Message:
+    """A message from its parts (Jupyter messaging, "The Wire Protocol").
+
+    Raises `ValueError`, `TypeError`, `KeyError` or `RecursionError` for what is none.
+    """
+    start = parts.index(_DELIMITER) + 1
+    signature, header, parent, metadata, content = parts[start : start + 5]
+    if max(len(header), len(parent), len(signature)) > HEADER_BYTES:
+        raise ValueError("a header is too long")
+    if not hmac.compare_digest(signature, session.sign([header, parent, metadata, content])):
+        raise ValueError("the signature is wrong")
+    kind, belongs_to = _object(header)["msg_type"], _object(parent).get("msg_id", "")
+    if not isinstance(kind, str) or not isinstance(belongs_to, str):
+        raise TypeError("an id is no text")
+    if not _is_affordable(content):
+        return Message(kind, belongs_to, {}, is_too_large=True)
+    return Message(kind, belongs_to, _object(content))
+
+
+async def until_closed(channel: Any) -> None:
+    """Wait until ZeroMQ gives a channel's connection up: something too large came, or no ZeroMQ at all.
+
+    It does not connect again by itself, and the channel stays silent.
+    """
+    import zmq
+
+    events = channel.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    try:
+        await events.recv_multipart()
+    finally:
+        channel.socket.disable_monitor()
+
+
+def connect_again(channel: Any) -> None:
+    """Open a channel's connection anew. Only iopub goes on after that; a request that waits has lost its reply."""
+    address = channel.socket.last_endpoint
+    channel.socket.disconnect(address)
+    channel.socket.connect(address)
+
+
+def _object(data: bytes) -> dict[str, Json]:
+    # `NaN` is no JSON, and whoever reads what we pass on would choke on it.
+    found = json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse)
+    if not isinstance(found, dict):
+        raise TypeError("not an object")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _is_affordable(content: bytes) -> bool:
+    if len(content) <= SMALL_BYTES:
+        return True
+    return (len(content) <= WIDE_BYTES or content.isascii()) and sum(map(content.count, b"[{,:")) <= STRUCTURE
