@@ -12,14 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .checks import AnswerCheck
+from .compaction import compact_when_full
 from .errors import UsageError
-from .events import Event, ReplyDelta, ValuePut
+from .events import Event, ValuePut
 from .guard import made_up_data
+from .imports_policy import imports_policy
 from .limits import Limits
 from .loop import Guard, Listener, Work, new_id
+from .managed import managed
 from .memory import Memory
 from .models.base import Model
 from .observations import system_prompt
+from .planning import plan_every
+from .resources import Resources
 from .run import Run
 from .sandbox.base import Execution, Sandbox
 from .task import checked_task, encoded_values, named_files
@@ -29,12 +35,15 @@ if TYPE_CHECKING:
     from .journal import Journal
 
 
-class CodeAgent:
+class CodeAgent(Resources):
     """An agent that answers tasks by writing Python, and remembers from one task to the next.
 
     model: a `Model`, a litellm name such as `anthropic/claude-sonnet-4-5`, `embedded`, or None to take what is found.
     tools: functions of the host that the code may call. sandbox: where code runs; a child kernel by default.
     listeners: called with every event. journal: where runs are kept; the default one, another, or None for nowhere.
+    planning_interval: plan first, and again after so many steps. final_answer_checks: see `AnswerCheck`.
+    authorized_imports: modules that code may import; None allows all. managed_agents: called like tools.
+    name, description: what a managed agent is called and is for. Raises `UsageError`, `ToolDefinitionError`.
     """
 
     def __init__(
@@ -49,21 +58,30 @@ class CodeAgent:
         guards: Iterable[Guard] = (made_up_data,),
         journal: Journal | Literal["default"] | None = "default",
         on_input: Callable[[str, bool], Awaitable[str]] | None = None,
+        planning_interval: int | None = None,
+        final_answer_checks: Iterable[AnswerCheck] = (),
+        authorized_imports: Iterable[str] | None = None,
+        managed_agents: Iterable[CodeAgent] = (),
+        name: str = "",
+        description: str = "",
     ) -> None:
-        self.model = model
-        self.tools = collect(tools)
-        self.sandbox: Sandbox = sandbox or _child_kernel()
+        super().__init__(model, sandbox, journal)
+        self.tools = collect([*tools, *map(managed, managed_agents)])
         self.limits = limits or Limits()
         self.instructions = instructions
         self.listeners = list(listeners)
-        self.guards = list(guards)
-        self.journal = journal
+        self.guards = [*guards] if authorized_imports is None else [*guards, imports_policy(authorized_imports)]
+        self.before_step = [compact_when_full, *([plan_every(planning_interval)] if planning_interval else [])]
+        self.final_answer_checks = list(final_answer_checks)
         self.on_input = on_input
+        self.name, self.description = name, description
         self.conversation = new_id()
         self.memory: Memory | None = None
         self.execution: Execution | None = None
         """How the last action ended, as the sandbox said it."""
         self.is_fresh = False
+        self.is_reserved = False
+        """True while another agent's call holds it."""
         self.instance = 0
         """Which of the sandbox's processes did the last task; 0 before the first."""
         self._work: Work | None = None
@@ -72,7 +90,7 @@ class CodeAgent:
         """Do a task; options as for `stream`. The run tells how it went; it raises only for what could not begin."""
         events = self.stream(task, **options)
         async with aclosing(events):
-            return Run([event async for event in events if not isinstance(event, ReplyDelta)])
+            return Run([event async for event in events if not event.is_live])
 
     async def stream(
         self,
@@ -99,7 +117,7 @@ class CodeAgent:
             await self.reset()
         await self.sandbox.bring([*files, *named_files(task, Path.cwd())])
         limits = limits or self.limits
-        work = Work(self, await self._model(), limits if max_steps is None else replace(limits, steps=max_steps))
+        work = Work(self, await self.chosen_model(), limits if max_steps is None else replace(limits, steps=max_steps))
         # A generator that is closed does not close the one inside it: without `aclosing` the run would go on unseen.
         async with aclosing(self._streamed(work, task, values)) as events:
             async for event in events:
@@ -149,41 +167,6 @@ class CodeAgent:
         if self.sandbox.is_running:
             await self.sandbox.restart()
 
-    def warm_up(self) -> None:
-        """Begin what takes seconds in the background. Returns at once."""
-        if self.model is not None and not isinstance(self.model, str):
-            self.model.warm_up()
-
-    async def aclose(self) -> None:
-        """End the sandbox, and release what the model holds."""
-        await self.sandbox.close()
-        if self.model is not None and not isinstance(self.model, str):
-            await self.model.aclose()
-        if self.journal is not None and self.journal != "default":
-            await self.journal.aclose()
-
-    async def __aenter__(self) -> CodeAgent:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
-    async def _model(self) -> Model:
-        if self.model is None or isinstance(self.model, str):
-            from .models.choice import choose
-
-            model: Model = (await choose(self.model)).model
-            self.model = model
-            return model
-        return self.model
-
-    def open_journal(self) -> Journal | None:
-        if self.journal == "default":
-            from .journal import Journal, default_path
-
-            self.journal = Journal(default_path())
-        return self.journal
-
     def memory_for(self, model: Model) -> Memory:
         """The conversation so far; another model or other tools carry it on under a new head."""
         system = system_prompt([tool.facts for tool in self.tools.values()], self.instructions)
@@ -192,9 +175,3 @@ class CodeAgent:
         else:
             self.memory.set_head(system, model.examples)
         return self.memory
-
-
-def _child_kernel() -> Sandbox:
-    from .sandbox.child import ChildKernel
-
-    return ChildKernel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import ClassVar, Literal, Union
 
 from .facts import SandboxFacts, ToolFacts, Totals, Usage
 from .limits import Limits
@@ -30,6 +30,8 @@ class Event:
     """Place in the run, from 0; -1 until it is emitted."""
     time: float = 0.0
     """Seconds since 1970-01-01 UTC."""
+    is_live: ClassVar[bool] = False
+    """True for what is only shown while it happens: it has no place in the run and is never stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class RunStarted(Event):
     """True when the sandbox was started anew since the conversation's last run, so that its variables are gone."""
     parent: str | None = None
     """Run id from which this one branched."""
+    caller: str | None = None
+    """Run id of the agent that called this one as a tool."""
     version: str = ""
     """Version of Cellwright."""
     kind: Literal["run_started"] = "run_started"
@@ -77,6 +81,54 @@ class ReplyDelta(Event):
     step: int
     text: str
     kind: Literal["reply_delta"] = "reply_delta"
+    is_live: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(Event):
+    """The model is told something between two steps."""
+
+    step: int
+    """Of the step that follows."""
+    text: str
+    by: str
+    """`person`, or what says so, e.g. `planning`."""
+    kind: Literal["told"] = "told"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned(Event):
+    """The model wrote or revised its plan."""
+
+    step: int
+    """Of the step that follows."""
+    text: str
+    usage: Usage
+    cost: float | None
+    seconds: float
+    kind: Literal["planned"] = "planned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted(Event):
+    """Old observations were shortened, because the conversation fills what the model can read."""
+
+    step: int
+    kept: int
+    """So many of the newest observations stayed whole."""
+    characters: int
+    """So many characters were left out."""
+    kind: Literal["compacted"] = "compacted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nested(Event):
+    """An agent that was called as a tool reports; its run is on record as a run of its own."""
+
+    step: int
+    agent: str
+    event: Event
+    is_live: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +268,9 @@ AnyEvent = Union[
     RunStarted,
     ValuePut,
     ReplyDelta,
+    Told,
+    Planned,
+    Compacted,
     ReplyReceived,
     ActionProposed,
     ActionDecided,

@@ -13,29 +13,17 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from . import __version__
+from . import __version__, events
 from .asking import StreamedReply
-from .errors import CellwrightError, JournalError, ToolCallError, UsageError, nearest
-from .events import (
-    ActionDecided,
-    ActionFinished,
-    ActionProposed,
-    AnswerGiven,
-    Event,
-    NoAction,
-    Outcome,
-    Output,
-    ReplyDelta,
-    RunEnded,
-    RunStarted,
-    Status,
-    ToolCalled,
-    ValuePut,
-)
+from .checks import refused
+from .errors import CellwrightError, JournalError, UsageError
 from .guard import same_failures
+from .host_call import call_tool
+from .last_words import say_best_answer, take_as_answer
 from .limits import Exceeded, Limits, Meter
 from .models.base import Model, Sampling
 from .observations import CUT_CODE, NO_CODE, REPEATED, describe, ending
@@ -43,20 +31,16 @@ from .outputs import CellOutput
 from .run import Run
 from .sandbox.base import (
     AtHand,
-    Call,
     Callbacks,
-    CallResult,
     Execution,
     Failed,
     Finished,
-    Raised,
-    Returned,
 )
 
 if TYPE_CHECKING:
     from .agent import CodeAgent
 
-Listener: TypeAlias = Callable[[Event], Awaitable[None] | None]
+Listener: TypeAlias = Callable[[events.Event], Awaitable[None] | None]
 """Called with every event, before the loop goes on; sync or async."""
 Guard: TypeAlias = Callable[[str, str, AtHand], str | None]
 """(code, task, what was at hand) -> why the code must not run, or None."""
@@ -65,6 +49,10 @@ SILENT_REPLIES = 3
 """So many replies in a row without an action end the run."""
 SAME_FAILURES = 3
 """So often may the same code fail in the same way before the run ends."""
+
+
+CURRENT: ContextVar[Work | None] = ContextVar("CURRENT", default=None)
+"""The work in whose task a tool is called: an agent that is called as a tool finds its caller here."""
 
 
 class Work:
@@ -76,8 +64,9 @@ class Work:
         self.meter = Meter(limits)
         self.run = Run()
         self.run_id = new_id()
+        self.caller = CURRENT.get()
         self.task: asyncio.Task[None] | None = None
-        self.events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.events: asyncio.Queue[events.Event | None] = asyncio.Queue()
         self.step = 0
         self._seq = 0
         self._journal = agent.open_journal()
@@ -90,10 +79,10 @@ class Work:
             self._stopped = True
             self.task.cancel()
 
-    async def emit(self, event: Event) -> None:
+    async def emit(self, event: events.Event) -> None:
         """Number the event, remember it, and wait until everybody has heard it."""
         event = replace(event, seq=self._seq, time=time.time())
-        if not isinstance(event, ReplyDelta):
+        if not event.is_live:
             self._seq += 1
             self.run.add(event)
             if self.agent.memory:
@@ -112,15 +101,17 @@ class Work:
 
     # ---- a task -------------------------------------------------------------------------------------------------
 
-    async def do(self, task: str, values: Sequence[ValuePut]) -> None:
+    async def do(self, task: str, values: Sequence[events.ValuePut]) -> None:
         """The whole run: begin, take steps until it ends, say how it ended. Without a model, `task` is code to run."""
-        status: Status = "success"
+        status: events.Status = "success"
         reason = ""
+        CURRENT.set(self)
         try:
             await self._begin(task, values)
             await (self._steps(self.model) if self.model else self._by_hand(task))
         except Exceeded as limit:
             status, reason = limit.status, limit.reason
+            await say_best_answer(self, limit)
         except asyncio.CancelledError:
             status, reason = "interrupted", "Stopped by the user."
             self._uncancel()
@@ -132,14 +123,14 @@ class Work:
         if self.task:
             self.task.uncancel()
 
-    async def _end(self, status: Status, reason: str) -> None:
+    async def _end(self, status: events.Status, reason: str) -> None:
         step = self.run.steps[-1] if self.run.steps else None
         if status == "success" and step and step.outcome == "error":
             status, reason = "failed", "The code raised an error."
         if step and step.decided and step.finished is None and step.decided.verdict != "denied":
-            outcome: Outcome = "interrupted" if status == "interrupted" else "died"
-            await self.emit(ActionFinished(step=step.number, outcome=outcome, seconds=0.0, note=reason))
-        ended = RunEnded(status=status, reason=reason, totals=self.meter.totals())
+            outcome: events.Outcome = "interrupted" if status == "interrupted" else "died"
+            await self.emit(events.ActionFinished(step=step.number, outcome=outcome, seconds=0.0, note=reason))
+        ended = events.RunEnded(status=status, reason=reason, totals=self.meter.totals())
         try:
             await self.emit(ended)
         except JournalError as error:
@@ -151,13 +142,15 @@ class Work:
             self.meter.before_reply()
             self.meter.steps += 1
             self.step += 1
-            code = await self._propose(await self._ask(model))
+            for prepare in self.agent.before_step:
+                await prepare(self)
+            code = await self._propose(await self.ask(model))
             if code is None:
                 await self._no_action()
             elif await self._decide(code):
                 await self._act(code)
 
-    async def _begin(self, task: str, values: Sequence[ValuePut]) -> None:
+    async def _begin(self, task: str, values: Sequence[events.ValuePut]) -> None:
         agent, model, is_fresh = self.agent, self.model, False
         if model:
             model.warm_up()
@@ -170,7 +163,7 @@ class Work:
         if model:
             self._at_hand = await agent.sandbox.at_hand()
             agent.is_fresh = False
-        started = RunStarted(
+        started = events.RunStarted(
             run_id=self.run_id,
             conversation=agent.conversation,
             task=task,
@@ -182,6 +175,7 @@ class Work:
             sandbox=facts,
             is_fresh=is_fresh,
             state_lost=agent.instance not in (0, facts.instance),
+            caller=self.caller.run_id if self.caller else None,
             version=__version__,
         )
         agent.instance = facts.instance
@@ -191,7 +185,7 @@ class Work:
 
     # ---- ask ----------------------------------------------------------------------------------------------------
 
-    async def _ask(self, model: Model) -> StreamedReply:
+    async def ask(self, model: Model) -> StreamedReply:
         """Stream a reply until its first action is complete. Raises `ModelError`, `Exceeded`."""
         memory, limits = self.agent.memory, self.meter.limits
         assert memory is not None
@@ -205,7 +199,7 @@ class Work:
                 aclosing(reply.pieces(parts)) as pieces,
             ):
                 async for text in pieces:
-                    await self.emit(ReplyDelta(step=self.step, text=text))
+                    await self.emit(events.ReplyDelta(step=self.step, text=text))
         except TimeoutError:
             raise self.meter.out_of_time() from None
         finally:
@@ -220,22 +214,17 @@ class Work:
         reply = asked.scanner.read()
         if reply.code is None or asked.is_cut_off:
             return None
-        await self.emit(ActionProposed(step=self.step, thought=reply.thought, code=reply.code))
+        await self.emit(events.ActionProposed(step=self.step, thought=reply.thought, code=reply.code))
         return reply.code
 
     async def _no_action(self) -> None:
         """Tell the model that nothing was run; after some such replies, end with what it said."""
         step = self.run.steps[-1]
-        text = step.reply.text.strip() if step.reply else ""
-        was_cut = "```" in text
-        await self.emit(NoAction(step=self.step, note=CUT_CODE if was_cut else NO_CODE))
+        was_cut = "```" in (step.reply.text if step.reply else "")
+        await self.emit(events.NoAction(step=self.step, note=CUT_CODE if was_cut else NO_CODE))
         last = self.run.steps[-SILENT_REPLIES:]
-        if len(last) == SILENT_REPLIES and all(isinstance(step.finished, NoAction) for step in last):
-            if text:
-                data = {"text/plain": text, "text/markdown": text}
-                await self.emit(
-                    AnswerGiven(step=self.step, data=data, value=text, has_value=True, type_name="str", confirmed=False)
-                )
+        if len(last) == SILENT_REPLIES and all(isinstance(step.finished, events.NoAction) for step in last):
+            await take_as_answer(self, step.reply)
             raise Exceeded("failed", f"The model wrote no code {SILENT_REPLIES} times in a row.")
 
     # ---- decide, act ----------------------------------------------------------------------------------------------
@@ -246,41 +235,47 @@ class Work:
         for guard in self.agent.guards:
             if reason := guard(code, task, self._at_hand):
                 by = getattr(guard, "__name__", type(guard).__name__)
-                await self.emit(ActionDecided(step=self.step, verdict="denied", by=by, code=code, reason=reason))
-                await self.emit(ActionFinished(step=self.step, outcome="denied", seconds=0.0, note=reason))
+                await self.emit(events.ActionDecided(step=self.step, verdict="denied", by=by, code=code, reason=reason))
+                await self.emit(events.ActionFinished(step=self.step, outcome="denied", seconds=0.0, note=reason))
                 self._end_when_stuck()
                 return False
-        await self.emit(ActionDecided(step=self.step, verdict="approved", by="auto", code=code))
+        await self.emit(events.ActionDecided(step=self.step, verdict="approved", by="auto", code=code))
         return True
 
     async def _act(self, code: str) -> None:
         """Run the code; what it shows, and how it ends, are events."""
         agent, limits = self.agent, self.meter.limits
         left = [seconds for seconds in (limits.action_seconds, self.meter.seconds_left()) if seconds is not None]
-        callbacks = Callbacks(self._output, self._call, agent.on_input)
+        callbacks = Callbacks(self._output, lambda call: call_tool(self, call), agent.on_input)
         begun = time.monotonic()
         try:
             execution = await agent.sandbox.run(code, callbacks, min(left) if left else None)
         except asyncio.CancelledError:
             self._uncancel()
             seconds = time.monotonic() - begun
-            await self.emit(ActionFinished(step=self.step, outcome="interrupted", seconds=seconds))
+            await self.emit(events.ActionFinished(step=self.step, outcome="interrupted", seconds=seconds))
             raise
         agent.execution = execution
+        refusal = ""
         if isinstance(execution, Finished | Failed) and execution.answer:
-            await self.emit(AnswerGiven(step=self.step, **execution.answer.as_fields()))
-        await self._finish(execution)
+            given = events.AnswerGiven(step=self.step, **execution.answer.as_fields())
+            refusal = await refused(agent.final_answer_checks, given, self.run)
+            if not refusal:
+                await self.emit(given)
+        await self._finish(execution, refusal)
         memory = agent.memory
         if memory and memory.overflow and self.run.answered is None and agent.sandbox.is_running:
             await agent.sandbox.keep(*memory.overflow)
         self._end_when_stuck()
 
-    async def _finish(self, execution: Execution) -> None:
-        outcome, note, state_lost = ending(execution)
+    async def _finish(self, execution: Execution, refusal: str) -> None:
+        outcome, note, state_lost = ending(execution, refusal)
         if outcome == "error" and same_failures(self.run.steps, ended=True) > 1:
             note = REPEATED
         await self.emit(
-            ActionFinished(step=self.step, outcome=outcome, seconds=execution.seconds, note=note, state_lost=state_lost)
+            events.ActionFinished(
+                step=self.step, outcome=outcome, seconds=execution.seconds, note=note, state_lost=state_lost
+            )
         )
         if state_lost:
             with contextlib.suppress(UsageError):
@@ -291,36 +286,12 @@ class Work:
             raise Exceeded("failed", f"The model wrote the same failing code {SAME_FAILURES} times in a row.")
 
     async def _output(self, output: CellOutput) -> None:
-        await self.emit(Output(step=self.step, output=output))
-
-    async def _call(self, call: Call) -> CallResult:
-        """Call a tool of the host for code in the sandbox."""
-        begun = time.monotonic()
-        result: CallResult
-        try:
-            tool = self.agent.tools.get(call.name)
-            if tool is None:
-                raise ToolCallError(f"No tool {call.name!r}{nearest(call.name, self.agent.tools)}")
-            result = Returned(await tool(*call.args, **call.kwargs))
-        except ToolCallError as error:
-            result = Raised(str(error))
-        await self.emit(
-            ToolCalled(
-                step=self.step,
-                name=call.name,
-                args=call.args,
-                kwargs=call.kwargs,
-                result=result.value if isinstance(result, Returned) else None,
-                error=result.message if isinstance(result, Raised) else None,
-                seconds=time.monotonic() - begun,
-            )
-        )
-        return result
+        await self.emit(events.Output(step=self.step, output=output))
 
     async def _by_hand(self, code: str) -> None:
         self.step = 1
-        await self.emit(ActionProposed(step=1, thought="", code=code))
-        await self.emit(ActionDecided(step=1, verdict="approved", by="person", code=code))
+        await self.emit(events.ActionProposed(step=1, thought="", code=code))
+        await self.emit(events.ActionDecided(step=1, verdict="approved", by="person", code=code))
         await self._act(code)
 
 

@@ -12,7 +12,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from .events import ActionFinished, Event, NoAction, ReplyReceived, RunEnded, RunStarted
+from .compaction import shortened
+from .events import ActionFinished, Compacted, Event, NoAction, Planned, ReplyReceived, RunEnded, RunStarted, Told
 from .models.base import Message
 from .observations import bounded, how_it_ended, observation, task_text
 from .run import Run
@@ -76,8 +77,12 @@ class Memory:
         if self._run.started.author == "person":
             if isinstance(event, RunEnded):
                 self._say("user", f"The user ran this:\n```python\n{self._run.task}\n```\n{self._observed()}")
-        elif isinstance(event, ReplyReceived):
+        elif isinstance(event, ReplyReceived | Planned):
             self._say("assistant", event.text)
+        elif isinstance(event, Told):
+            self._say("user", event.text)
+        elif isinstance(event, Compacted):
+            self._rebuild(shortened(self.messages[len(self._head) :], event.kept))
         elif isinstance(event, ActionFinished | NoAction) and self._run.answered is None:
             self._say("user", self._observed())
 

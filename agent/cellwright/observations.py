@@ -87,8 +87,13 @@ def _size(size: int) -> str:
     )
 
 
-def ending(execution: Execution) -> tuple[Outcome, str, bool]:
-    """Outcome, the line that the model is told, and whether all variables are gone."""
+def ending(execution: Execution, refusal: str = "") -> tuple[Outcome, str, bool]:
+    """Outcome, the line that the model is told, and whether all variables are gone.
+
+    refusal: why the answer was not taken, where it was not.
+    """
+    if refusal:
+        return "denied", refusal, False
     if isinstance(execution, Finished) or (isinstance(execution, Failed) and execution.answer):
         return "ok", "", False
     if isinstance(execution, Failed):

@@ -19,6 +19,7 @@ class Step:
     """One turn: what the model said, what was run, what came of it."""
 
     number: int
+    plan: events.Planned | None = None
     reply: events.ReplyReceived | None = None
     proposed: events.ActionProposed | None = None
     decided: events.ActionDecided | None = None
@@ -80,8 +81,10 @@ class Run:
         match event:
             case events.RunStarted():
                 self.started = event
+            case events.Planned():
+                self._step(event.step).plan = event
             case events.ReplyReceived():
-                self.steps.append(Step(event.step, reply=event))
+                self._step(event.step).reply = event
             case events.ActionProposed():
                 self._step(event.step).proposed = event
             case events.ActionDecided():
@@ -138,8 +141,9 @@ class Run:
             return self.ended.totals
         totals = Totals()
         for step in self.steps:
-            if reply := step.reply:
-                totals = replace(totals.with_reply(reply.usage, reply.cost), steps=totals.steps + 1)
+            for paid in (step.plan, step.reply):
+                totals = totals.with_reply(paid.usage, paid.cost) if paid else totals
+        totals = replace(totals, steps=sum(step.reply is not None for step in self.steps))
         seconds = self.events[-1].time - self.events[0].time if self.events else 0.0
         return replace(totals, seconds=seconds)
 

@@ -195,6 +195,10 @@ class Sandbox(Protocol):
         """`inspect_reply` content for code at a cursor position (Jupyter messaging, "Introspection")."""
         ...
 
+    def another(self) -> Sandbox:
+        """A sandbox like this one, with a state of its own; not started."""
+        ...
+
     async def restart(self) -> SandboxFacts:
         """End it and start a new one; all variables are gone."""
         ...

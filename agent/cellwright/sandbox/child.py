@@ -170,6 +170,10 @@ class ChildKernel(KernelServices):
             packages={str(k): str(v) for k, v in facts.get("packages", {}).items()},
         )
 
+    def another(self) -> ChildKernel:
+        """A child kernel of the same kind; its workspace is its own, unless this one's was given."""
+        return ChildKernel(self.kernel_name, self._given_workspace, self.output_bytes, self.isolation)
+
     async def restart(self) -> SandboxFacts:
         """End the kernel and start a new one; all variables are gone."""
         await self._discard()

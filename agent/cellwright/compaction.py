@@ -1,0 +1,54 @@
+"""Long conversations: old observations are shortened once they fill what the model can read.
+
+It happens rarely and much at once, because it breaks the prefix that providers cache. It is an event, so everybody can
+see what the model no longer knows; the whole text stays in the journal and in the sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .events import Compacted
+from .models.base import Message
+
+if TYPE_CHECKING:
+    from .loop import Work
+
+FULL = 0.75
+"""So much of what the model reads may be filled before something is left out."""
+KEPT = 3
+"""So many of the newest observations stay whole."""
+SHORT = 200
+"""Characters that stay of an older one."""
+
+
+def shortened(messages: Sequence[Message], kept: int) -> list[Message]:
+    """The messages with all but the `kept` newest observations cut to their beginning."""
+    old = [index for index, message in enumerate(messages) if message.content.startswith("Observation:")]
+    old = old[: max(0, len(old) - kept)]
+    return [_short(message) if index in old else message for index, message in enumerate(messages)]
+
+
+def _short(message: Message) -> Message:
+    missing = len(message.content) - SHORT
+    if missing <= SHORT:
+        return message
+    return replace(message, content=f"{message.content[:SHORT]}\n… {missing:,} characters were left out later …")
+
+
+async def compact_when_full(work: Work) -> None:
+    """Before a step: shorten what is old when the last request nearly filled what the model reads."""
+    memory = work.agent.memory
+    room = getattr(work.model, "context_tokens", None)
+    last = next((step.reply for step in reversed(work.run.steps) if step.reply), None)
+    if room is None or last is None or memory is None:
+        return
+    reserve = work.meter.limits.reply_tokens or 0
+    if last.usage.total < min(FULL * room, room - min(reserve, room // 4)):
+        return
+    before = sum(len(message.content) for message in memory.messages)
+    after = sum(len(message.content) for message in shortened(memory.messages, KEPT))
+    if before - after > before // 20:  # less than that is not worth the provider's cache
+        await work.emit(Compacted(step=work.step, kept=KEPT, characters=before - after))

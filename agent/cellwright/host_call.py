@@ -1,0 +1,39 @@
+"""Code in the sandbox calls a tool of the host: do it, and put it on record."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from .errors import ToolCallError, nearest
+from .events import ToolCalled
+from .sandbox.base import Call, CallResult, Raised, Returned
+
+if TYPE_CHECKING:
+    from .loop import Work
+
+
+async def call_tool(work: Work, call: Call) -> CallResult:
+    """The tool's result, or the message that is raised where it was called."""
+    begun = time.monotonic()
+    result: CallResult
+    tools = work.agent.tools
+    try:
+        tool = tools.get(call.name)
+        if tool is None:
+            raise ToolCallError(f"No tool {call.name!r}{nearest(call.name, tools)}")
+        result = Returned(await tool(*call.args, **call.kwargs))
+    except ToolCallError as error:
+        result = Raised(str(error))
+    await work.emit(
+        ToolCalled(
+            step=work.step,
+            name=call.name,
+            args=call.args,
+            kwargs=call.kwargs,
+            result=result.value if isinstance(result, Returned) else None,
+            error=result.message if isinstance(result, Raised) else None,
+            seconds=time.monotonic() - begun,
+        )
+    )
+    return result

@@ -1,0 +1,57 @@
+"""A plan before the first step, revised every so many steps (smolagents' `planning_interval`).
+
+The plan is the model's own reply, on record with its tokens and its price, and counted against the run's limits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import prompts
+from .errors import UsageError
+from .events import Planned, Told
+from .models.base import ReplyEnd, Sampling, Text
+
+if TYPE_CHECKING:
+    from .loop import Work
+
+PLAN_TOKENS = 600
+"""So long may a plan be."""
+
+
+def plan_every(interval: int) -> Callable[[Work], Awaitable[None]]:
+    """What to do before each step: plan before the first and after every `interval` steps. Raises `UsageError`."""
+    if interval < 1:
+        raise UsageError(f"planning_interval must be 1 or more, not {interval}.")
+
+    async def plan(work: Work) -> None:
+        if (work.step - 1) % interval == 0:
+            await _plan(work, "plan" if work.step == 1 else "revise")
+
+    return plan
+
+
+async def _plan(work: Work, prompt: str) -> None:
+    memory, model = work.agent.memory, work.model
+    assert memory is not None
+    assert model is not None
+    await work.emit(Told(step=work.step, text=prompts.text(prompt), by="planning"))
+    begun, text, end = time.monotonic(), "", ReplyEnd()
+    async with aclosing(model.stream(memory.messages, Sampling(max_tokens=PLAN_TOKENS))) as parts:
+        async for part in parts:
+            if isinstance(part, Text):
+                text += part.text
+            elif isinstance(part, ReplyEnd):
+                end = part
+    usage, cost = end.usage, end.cost
+    if usage is None:
+        counted, cost = model.count(memory.messages, text)
+        usage = replace(counted, estimated=True)
+    work.meter.add_reply(usage, cost)
+    seconds = time.monotonic() - begun
+    await work.emit(Planned(step=work.step, text=text, usage=usage, cost=cost, seconds=seconds))
+    work.meter.before_reply()
