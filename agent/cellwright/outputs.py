@@ -64,13 +64,11 @@ CellOutput = Union[Stream, Display, Failure, Clear]
 def show(outputs: list[CellOutput], output: CellOutput) -> None:
     """Add `output` to what a cell shows: neighbours of one stream join, updates replace, clear empties.
 
-    Text that goes back to the start of its line overwrites it, as progress bars do.
+    Text stays as it came: a live view must know what was added. `plain_text` writes lines over that were drawn anew.
     """
     last = outputs[-1] if outputs else None
     if isinstance(output, Stream) and isinstance(last, Stream) and last.name == output.name:
-        outputs[-1] = Stream(output.name, written_over(last.text, output.text))
-    elif isinstance(output, Stream):
-        outputs.append(replace(output, text=written_over("", output.text)))
+        outputs[-1] = Stream(output.name, last.text + output.text)
     elif isinstance(output, Clear):
         outputs.clear()
     elif isinstance(output, Display) and output.is_update:
@@ -82,10 +80,10 @@ def show(outputs: list[CellOutput], output: CellOutput) -> None:
 
 
 def plain_text(output: CellOutput) -> str:
-    """The output as text, without colours."""
+    """The output as text; of a line that was drawn again and again, the last drawing."""
     match output:
         case Stream():
-            return output.text.rstrip("\n")
+            return written_over("", output.text).rstrip("\n")
         case Display():
             return str(output.data.get("text/plain", ""))
         case Failure():

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..outputs import Json
+from ..outputs import CellOutput, Json
+from . import relay
 
 if TYPE_CHECKING:
     import zmq.asyncio
@@ -25,6 +26,8 @@ MESSAGE_BYTES = 16 << 20
 QUEUED = 8
 """Messages that wait unread in the host's memory, each of at most that size; the others wait in the sandbox."""
 HEADER_BYTES = 1 << 16
+QUICK_BYTES = 1 << 14
+"""Content up to this size is cleaned at once."""
 SMALL_BYTES = 1 << 20
 """Content up to this size is read whatever it holds."""
 WIDE_BYTES = 4 << 20
@@ -43,6 +46,8 @@ class Message:
     parent: str
     """The request that it says it belongs to."""
     content: Mapping[str, Json]
+    size: int = 0
+    """Bytes of its content."""
     is_too_large: bool = False
     """It was not read; `content` is empty."""
 
@@ -85,8 +90,15 @@ def read(session: Session, parts: list[bytes]) -> Message:
     if not isinstance(kind, str) or not isinstance(belongs_to, str):
         raise TypeError("an id is no text")
     if not _is_affordable(content):
-        return Message(kind, belongs_to, {}, is_too_large=True)
-    return Message(kind, belongs_to, _object(content))
+        return Message(kind, belongs_to, {}, len(content), is_too_large=True)
+    return Message(kind, belongs_to, _object(content), len(content))
+
+
+async def output(message: Message) -> CellOutput | None:
+    """What may be shown of a message of iopub. Other tasks go on meanwhile: HTML can keep a parser busy for a second."""
+    if message.size < QUICK_BYTES:
+        return relay.output(message.kind, message.content)
+    return await asyncio.to_thread(relay.output, message.kind, message.content)
 
 
 async def until_closed(channel: Any) -> None:
