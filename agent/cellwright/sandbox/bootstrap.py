@@ -61,9 +61,11 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
             raise ToolCallError(reply["error"])
         return reply["value"]
 
-    def plain(value, where="the value"):
+    def plain(value, where="the value", depth=100):
         """`value` as JSON data, exactly; raises TypeError where that would change it."""
         __tracebackhide__ = True
+        if not depth:
+            raise TypeError(f"{where} has more than 100 levels of lists and dicts in each other")
         if value is None or isinstance(value, (bool, str)):
             return value
         if isinstance(value, int):
@@ -73,13 +75,13 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
                 raise TypeError(f"{where} is {value}, which JSON can't hold")
             return float(value)
         if isinstance(value, (list, tuple)):
-            return [plain(item, where) for item in value]
+            return [plain(item, where, depth - 1) for item in value]
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return {key: plain(item, where) for key, item in value.items()}
+            return {key: plain(item, where, depth - 1) for key, item in value.items()}
         if type(value).__module__ == "numpy" and hasattr(value, "tolist") and getattr(value, "size", 0) <= 100_000:
             listed = value.tolist()
             if listed is not value:
-                return plain(listed, where)
+                return plain(listed, where, depth - 1)
         raise TypeError(f"{where} must be plain data (text, number, list, dict), not {type(value).__name__}")
 
     def make_tool(facts):

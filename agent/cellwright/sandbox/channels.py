@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SandboxDied, ValueNotTransferable, one_line
 from ..outputs import CellOutput, Json
 from . import relay
 
@@ -95,7 +97,7 @@ def read(session: Session, parts: list[bytes]) -> Message:
 
 
 async def output(message: Message) -> CellOutput | None:
-    """What may be shown of a message of iopub. Other tasks go on meanwhile: HTML can keep a parser busy for a second."""
+    """What may be shown of an iopub message. Other tasks go on meanwhile: HTML can keep a parser busy for a second."""
     if message.size < QUICK_BYTES:
         return relay.output(message.kind, message.content)
     return await asyncio.to_thread(relay.output, message.kind, message.content)
@@ -120,6 +122,29 @@ def connect_again(channel: Any) -> None:
     address = channel.socket.last_endpoint
     channel.socket.disconnect(address)
     channel.socket.connect(address)
+
+
+def expression(reply: Mapping[str, Json], name: str) -> Json:
+    """The value of a user expression in an `execute_reply`.
+
+    Raises `ValueNotTransferable` when it failed, `SandboxDied` when the reply is none.
+    """
+    if reply.get("status") != "ok":
+        raise SandboxDied(f"it refused a request: {one_line(relay.word(reply.get('evalue')))}")
+    with believed():
+        result = reply["user_expressions"][name]
+        if result.get("status") == "error":
+            raise ValueNotTransferable(one_line(relay.word(result.get("evalue"))))
+        return result["data"]["application/json"]
+
+
+@contextmanager
+def believed() -> Iterator[None]:
+    """Read something that the kernel says, as if it were what it should be. Raises `SandboxDied` when it is not."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise SandboxDied("it answered a request with something else") from error
 
 
 def _object(data: bytes) -> dict[str, Json]:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from ..outputs import Json, MimeBundle
 
 IMAGE_TYPES = {"image/png", "image/jpeg"}
-DEPTH = 60
+DEPTH = 100
 """Levels of lists and dicts in each other; whoever stores or shows deeper ones fails."""
 ERROR_CHARACTERS = 20_000
 """Of an exception's text, and of each line of its traceback."""
 ERROR_LINES = 200
 WORD_CHARACTERS = 200
 """Of an exception's name, of a display's id."""
+MATCHES = 1_000
+PAYLOADS = 20
 LARGEST_SIDE = 10_000
 """Pixels, as an image's metadata may ask for them."""
 
@@ -171,7 +173,7 @@ def output(kind: str, content: Mapping[str, Json]) -> CellOutput | None:
     if kind == "error":
         lines = content.get("traceback")
         return Failure(
-            clean_text(_text(content.get("ename"))[:WORD_CHARACTERS]),
+            word(content.get("ename")),
             _shortened(content.get("evalue")),
             tuple(_shortened(line) for line in lines[-ERROR_LINES:]) if isinstance(lines, list) else (),
         )
@@ -188,14 +190,52 @@ def _display(kind: str, content: Mapping[str, Json]) -> Display | None:
     if not data:
         return None
     transient = content.get("transient")
-    display_id = _text(transient.get("display_id"))[:WORD_CHARACTERS] if isinstance(transient, dict) else ""
+    display_id = word(transient.get("display_id")) if isinstance(transient, dict) else ""
     return Display(
         data,
         clean_metadata(content.get("metadata"), data),
         is_result=kind == "execute_result",
-        display_id=clean_text(display_id) or None,
+        display_id=display_id or None,
         is_update=kind == "update_display_data",
     )
+
+
+def clean_payload(payload: Json) -> list[dict[str, Json]]:
+    """What a cell asks of the front end, besides showing things: a text for the next cell, a text in a pager.
+
+    Never to open a file or to quit (Jupyter messaging, "Payloads").
+    """
+    kept: list[dict[str, Json]] = []
+    for item in payload[:PAYLOADS] if isinstance(payload, list) else ():
+        source = item.get("source") if isinstance(item, dict) else None
+        if source == "set_next_input":
+            text, replace = clean_text(_text(item.get("text"))), item.get("replace") is True
+            kept.append({"source": source, "text": text, "replace": replace})
+        elif source == "page" and isinstance(item.get("data"), dict):
+            kept.append({"source": source, "data": dict(clean_bundle(item["data"])), "start": 0})
+    return kept
+
+
+def clean_completion(reply: Mapping[str, Json]) -> Mapping[str, Json]:
+    """A `complete_reply` with names to choose from; empty when it is none."""
+    start, end, matches = (reply.get(key) for key in ("cursor_start", "cursor_end", "matches"))
+    if type(start) is not int or type(end) is not int or not isinstance(matches, list):
+        return {}
+    words = [word(match) for match in matches[:MATCHES]]
+    return {"status": "ok", "matches": words, "cursor_start": start, "cursor_end": end, "metadata": {}}
+
+
+def clean_inspection(reply: Mapping[str, Json]) -> Mapping[str, Json]:
+    """An `inspect_reply` with what may be shown of it; empty when it is none."""
+    data = reply.get("data")
+    if reply.get("status") != "ok" or not isinstance(data, dict):
+        return {}
+    return {"status": "ok", "found": reply.get("found") is True, "data": dict(clean_bundle(data)), "metadata": {}}
+
+
+def word(value: Json, limit: int = WORD_CHARACTERS) -> str:
+    """`value` as a short text, empty when it is none."""
+    return clean_text(_text(value)[:limit])
 
 
 def _text(value: Json) -> str:
