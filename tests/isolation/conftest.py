@@ -51,6 +51,7 @@ class RemoteHost:
         line = self.process.stdout.readline()
         assert line, f"the host ended with {self.process.wait(10)}; what it said is above"
         answer: dict[str, Any] = json.loads(line)
+        assert "error" not in answer, answer["error"]
         return answer
 
     def close(self) -> None:

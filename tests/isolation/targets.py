@@ -248,6 +248,14 @@ class Targets:
         Path(self.bait["given"]).write_text("given")
         self.hits.clear()
 
+    def empty_workspace(self) -> None:
+        """Remove what an attack has left there."""
+        for path in self.workspace.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     def noticed(self) -> list[str]:
         """After an attack: what happened here, whatever the attack says."""
         assert self._victim is not None
