@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .models.scripted import ScriptedModel as ScriptedModel
     from .run import Run as Run
     from .run import Step as Step
+    from .tool_calling import ToolCallingAgent as ToolCallingAgent
     from .tools import Tool as Tool
     from .tools import tool as tool
 
@@ -30,6 +31,7 @@ _HOME = {
     "ScriptedModel": "models.scripted",
     "Step": "run",
     "Tool": "tools",
+    "ToolCallingAgent": "tool_calling",
     "tool": "tools",
 }
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names of strings

@@ -10,20 +10,21 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .checks import AnswerCheck
 from .compaction import compact_when_full
 from .errors import UsageError
 from .events import Event, ValuePut
+from .formats import Markdown, ReplyFormat
 from .guard import made_up_data
+from .identity import new_id
 from .imports_policy import imports_policy
 from .limits import Limits
-from .loop import Guard, Listener, Work, new_id
+from .loop import Guard, Listener, Work
 from .managed import managed
 from .memory import Memory
 from .models.base import Model
-from .observations import system_prompt
 from .planning import plan_every
 from .resources import Resources
 from .run import Run
@@ -43,8 +44,11 @@ class CodeAgent(Resources):
     listeners: called with every event. journal: where runs are kept; the default one, another, or None for nowhere.
     planning_interval: plan first, and again after so many steps. final_answer_checks: see `AnswerCheck`.
     authorized_imports: modules that code may import; None allows all. managed_agents: called like tools.
+    reply_format: how the model writes its actions; Markdown by default.
     name, description: what a managed agent is called and is for. Raises `UsageError`, `ToolDefinitionError`.
     """
+
+    work_class: ClassVar[type[Work]] = Work
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class CodeAgent(Resources):
         planning_interval: int | None = None,
         final_answer_checks: Iterable[AnswerCheck] = (),
         authorized_imports: Iterable[str] | None = None,
+        reply_format: ReplyFormat | None = None,
         managed_agents: Iterable[CodeAgent] = (),
         name: str = "",
         description: str = "",
@@ -74,6 +79,7 @@ class CodeAgent(Resources):
         self.before_step = [compact_when_full, *([plan_every(planning_interval)] if planning_interval else [])]
         self.final_answer_checks = list(final_answer_checks)
         self.on_input = on_input
+        self.reply_format = reply_format or Markdown()
         self.name, self.description = name, description
         self.conversation = new_id()
         self.memory: Memory | None = None
@@ -117,7 +123,9 @@ class CodeAgent(Resources):
             await self.reset()
         await self.sandbox.bring([*files, *named_files(task, Path.cwd())])
         limits = limits or self.limits
-        work = Work(self, await self.chosen_model(), limits if max_steps is None else replace(limits, steps=max_steps))
+        work = self.work_class(
+            self, await self.chosen_model(), limits if max_steps is None else replace(limits, steps=max_steps)
+        )
         # A generator that is closed does not close the one inside it: without `aclosing` the run would go on unseen.
         async with aclosing(self._streamed(work, task, values)) as events:
             async for event in events:
@@ -169,9 +177,7 @@ class CodeAgent(Resources):
 
     def memory_for(self, model: Model) -> Memory:
         """The conversation so far; another model or other tools carry it on under a new head."""
-        system = system_prompt([tool.facts for tool in self.tools.values()], self.instructions)
-        if self.memory is None:
-            self.memory = Memory(system, model.examples)
-        else:
-            self.memory.set_head(system, model.examples)
+        head = self.reply_format.head(model, [tool.facts for tool in self.tools.values()], self.instructions)
+        self.memory = self.memory or Memory(head)
+        self.memory.set_head(head)
         return self.memory

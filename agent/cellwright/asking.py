@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 
 from .events import ReplyReceived
+from .facts import ToolUse
 from .memory import CHARACTERS_PER_TOKEN, Memory
 from .models.base import Model, Reasoning, ReplyEnd, ReplyPart, Sampling, Text
 from .outputs import Json
@@ -25,8 +26,10 @@ CUT_GRACE_SECONDS = 0.25
 class StreamedReply:
     """A reply to what `memory` holds, while it streams in and after."""
 
-    def __init__(self, model: Model, memory: Memory, sampling: Sampling) -> None:
-        self.scanner = FenceScanner()
+    def __init__(self, model: Model, memory: Memory, sampling: Sampling, scanner: FenceScanner) -> None:
+        self.scanner = scanner
+        self.calls: list[ToolUse] = []
+        """Native function calls."""
         self.is_over = False
         """True once nothing more is to come."""
         self._model, self._memory, self._sampling = model, memory, sampling
@@ -48,6 +51,8 @@ class StreamedReply:
                 self._end = part
             elif isinstance(part, Reasoning):
                 self._reasoning += part.text
+            elif isinstance(part, ToolUse):
+                self.calls.append(part)
             else:
                 self._first = self._first or time.monotonic() - self._begun
                 is_complete = self.scanner.feed(part.text)
@@ -78,6 +83,7 @@ class StreamedReply:
             cut=self._end is None or end.usage is None,
             reasoning=self._reasoning,
             parameters=_parameters(self._sampling),
+            calls=tuple(self.calls),
             prompt_sha256=self._memory.sha256,
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Union
 
-from .facts import SandboxFacts, ToolFacts, Totals, Usage
+from .facts import SandboxFacts, ToolFacts, ToolUse, Totals, Usage
 from .limits import Limits
 from .outputs import CellOutput, Json, MimeBundle
 
@@ -150,6 +150,8 @@ class ReplyReceived(Event):
     reasoning: str = ""
     """Reasoning that the provider sent beside the reply; never sent back."""
     parameters: Mapping[str, Json] = field(default_factory=dict)
+    calls: tuple[ToolUse, ...] = ()
+    """Native function calls."""
     prompt_sha256: str = ""
     """Of the messages sent, as canonical JSON."""
     kind: Literal["reply_received"] = "reply_received"
@@ -201,6 +203,8 @@ class ToolCalled(Event):
     error: str | None = None
     """The message that was raised in the sandbox instead of a result."""
     seconds: float = 0.0
+    call_id: str = ""
+    """The provider's id of the call, where the model called it by itself."""
     kind: Literal["tool_called"] = "tool_called"
 
 

@@ -68,6 +68,17 @@ class ToolFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A function call as the model wrote it."""
+
+    id: str
+    """The provider's id of the call; empty for a call that was written as text."""
+    name: str
+    arguments: str
+    """A JSON object, as it was written."""
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxFacts:
     """Where code runs."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -23,10 +22,11 @@ from .checks import refused
 from .errors import CellwrightError, JournalError, UsageError
 from .guard import same_failures
 from .host_call import call_tool
+from .identity import new_id
 from .last_words import say_best_answer, take_as_answer
 from .limits import Exceeded, Limits, Meter
 from .models.base import Model, Sampling
-from .observations import CUT_CODE, NO_CODE, REPEATED, describe, ending
+from .observations import CUT_CODE, REPEATED, describe, ending
 from .outputs import CellOutput
 from .run import Run
 from .sandbox.base import (
@@ -45,11 +45,8 @@ Listener: TypeAlias = Callable[[events.Event], Awaitable[None] | None]
 Guard: TypeAlias = Callable[[str, str, AtHand], str | None]
 """(code, task, what was at hand) -> why the code must not run, or None."""
 
-SILENT_REPLIES = 3
-"""So many replies in a row without an action end the run."""
-SAME_FAILURES = 3
-"""So often may the same code fail in the same way before the run ends."""
-
+GIVE_UP_AFTER = 3
+"""So many replies in a row without an action, or with the same code failing in the same way, end the run."""
 
 CURRENT: ContextVar[Work | None] = ContextVar("CURRENT", default=None)
 """The work in whose task a tool is called: an agent that is called as a tool finds its caller here."""
@@ -190,8 +187,9 @@ class Work:
         memory, limits = self.agent.memory, self.meter.limits
         assert memory is not None
         warmer = 0.7 if same_failures(self.run.steps) > 1 else None
-        sampling = Sampling(max_tokens=limits.reply_tokens, temperature=warmer)
-        reply = StreamedReply(model, memory, sampling)
+        form = self.agent.reply_format
+        sampling = Sampling(warmer, limits.reply_tokens, form.parameters(model, self.agent.tools))
+        reply = StreamedReply(model, memory, sampling, form.scanner())
         try:
             async with (
                 asyncio.timeout(self.meter.seconds_left()),
@@ -211,7 +209,7 @@ class Work:
         return reply
 
     async def _propose(self, asked: StreamedReply) -> str | None:
-        reply = asked.scanner.read()
+        reply = self.agent.reply_format.read(asked)
         if reply.code is None or asked.is_cut_off:
             return None
         await self.emit(events.ActionProposed(step=self.step, thought=reply.thought, code=reply.code))
@@ -221,11 +219,11 @@ class Work:
         """Tell the model that nothing was run; after some such replies, end with what it said."""
         step = self.run.steps[-1]
         was_cut = "```" in (step.reply.text if step.reply else "")
-        await self.emit(events.NoAction(step=self.step, note=CUT_CODE if was_cut else NO_CODE))
-        last = self.run.steps[-SILENT_REPLIES:]
-        if len(last) == SILENT_REPLIES and all(isinstance(step.finished, events.NoAction) for step in last):
+        await self.emit(events.NoAction(step=self.step, note=CUT_CODE if was_cut else self.agent.reply_format.no_code))
+        last = self.run.steps[-GIVE_UP_AFTER:]
+        if len(last) == GIVE_UP_AFTER and all(isinstance(step.finished, events.NoAction) for step in last):
             await take_as_answer(self, step.reply)
-            raise Exceeded("failed", f"The model wrote no code {SILENT_REPLIES} times in a row.")
+            raise Exceeded("failed", f"The model wrote no code {GIVE_UP_AFTER} times in a row.")
 
     # ---- decide, act ----------------------------------------------------------------------------------------------
 
@@ -282,8 +280,8 @@ class Work:
                 self.agent.instance = (await self.agent.sandbox.start()).instance
 
     def _end_when_stuck(self) -> None:
-        if self.run.answered is None and same_failures(self.run.steps) >= SAME_FAILURES:
-            raise Exceeded("failed", f"The model wrote the same failing code {SAME_FAILURES} times in a row.")
+        if self.run.answered is None and same_failures(self.run.steps) >= GIVE_UP_AFTER:
+            raise Exceeded("failed", f"The model wrote the same failing code {GIVE_UP_AFTER} times in a row.")
 
     async def _output(self, output: CellOutput) -> None:
         await self.emit(events.Output(step=self.step, output=output))
@@ -293,7 +291,3 @@ class Work:
         await self.emit(events.ActionProposed(step=1, thought="", code=code))
         await self.emit(events.ActionDecided(step=1, verdict="approved", by="person", code=code))
         await self._act(code)
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex[:12]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import ToolCallError, ToolDefinitionError
 from .events import Nested
 from .facts import Totals, Usage
+from .identity import new_id
 from .limits import Limits
-from .loop import CURRENT, new_id
+from .loop import CURRENT
 from .run import Run
 from .tools import Tool
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from .compaction import shortened
 from .events import ActionFinished, Compacted, Event, NoAction, Planned, ReplyReceived, RunEnded, RunStarted, Told
 from .models.base import Message
-from .observations import bounded, how_it_ended, observation, task_text
+from .observations import bounded, how_it_ended, observation, task_text, tool_messages
 from .run import Run
 
 CHARACTERS_PER_TOKEN = 4
@@ -25,8 +25,8 @@ CHARACTERS_PER_TOKEN = 4
 class Memory:
     """The conversation as the model knows it: a fold of events into messages."""
 
-    def __init__(self, system: str, examples: Sequence[Message] = ()) -> None:
-        self._head = [Message("system", system), *examples]
+    def __init__(self, head: Sequence[Message]) -> None:
+        self._head = list(head)
         self.overflow: tuple[int, str] | None = None
         """Number and whole text of the last observation, when the model saw only part of it."""
         self.forget()
@@ -37,19 +37,17 @@ class Memory:
         self._run = Run()
         self._rebuild([])
 
-    def set_head(self, system: str, examples: Sequence[Message]) -> None:
+    def set_head(self, head: Sequence[Message]) -> None:
         """Carry the conversation on under another head; nothing happens when it is the same."""
-        head = [Message("system", system), *examples]
         if head != self._head:
             told = self.messages[len(self._head) :]
-            self._head = head
+            self._head = list(head)
             self._rebuild(told)
 
     def _rebuild(self, told: Sequence[Message]) -> None:
         self.messages: list[Message] = []
         self._sha256 = hashlib.sha256()
-        for message in [*self._head, *told]:
-            self._append(message)
+        self._append(*self._head, *told)
 
     @property
     def has_task(self) -> bool:
@@ -69,22 +67,27 @@ class Memory:
             before, self._run = self._run, Run()
             self._run.add(event)
             if event.author == "agent":
-                self._say("user", how_it_ended(before) + task_text(event))
+                self._append(Message("user", how_it_ended(before) + task_text(event)))
             return
         self._run.add(event)
         if self._run.started is None:
             return
         if self._run.started.author == "person":
             if isinstance(event, RunEnded):
-                self._say("user", f"The user ran this:\n```python\n{self._run.task}\n```\n{self._observed()}")
+                self._append(
+                    Message("user", f"The user ran this:\n```python\n{self._run.task}\n```\n{self._observed()}")
+                )
         elif isinstance(event, ReplyReceived | Planned):
-            self._say("assistant", event.text)
+            self._append(Message("assistant", event.text, getattr(event, "calls", ())))
         elif isinstance(event, Told):
-            self._say("user", event.text)
+            self._append(Message("user", event.text))
         elif isinstance(event, Compacted):
             self._rebuild(shortened(self.messages[len(self._head) :], event.kept))
         elif isinstance(event, ActionFinished | NoAction) and self._run.answered is None:
-            self._say("user", self._observed())
+            if answers := tool_messages(self._run.steps[-1]):
+                self._append(*answers)
+            else:
+                self._append(Message("user", self._observed()))
 
     def _observed(self) -> str:
         limits = self._run.started.limits if self._run.started else None
@@ -95,9 +98,7 @@ class Memory:
         self.overflow = None if shown == whole else (self._actions, whole)
         return f"Observation:\n{shown}"
 
-    def _say(self, role: str, content: str) -> None:
-        self._append(Message(role, content))  # type: ignore[arg-type]
-
-    def _append(self, message: Message) -> None:
-        self.messages.append(message)
-        self._sha256.update(json.dumps(asdict(message), sort_keys=True).encode() + b"\n")
+    def _append(self, *messages: Message) -> None:
+        for message in messages:
+            self.messages.append(message)
+            self._sha256.update(json.dumps(asdict(message), sort_keys=True).encode() + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from collections.abc import Sequence
 from . import prompts
 from .events import Outcome, RunStarted
 from .facts import ToolFacts
-from .outputs import plain_text
+from .models.base import Message
+from .outputs import Json, plain_text
 from .run import Run, Step
 from .sandbox.base import AtHand, Died, Execution, Failed, Finished
 
@@ -24,6 +26,8 @@ _UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
+OBSERVED_CHARACTERS = 8000
+"""So much of what function calls returned is shown to the model, all together."""
 NO_CODE = (
     "Your reply had no Python code block, so nothing was run. Reply with one thought and one block, e.g.\n"
     "Thought: Compute it and answer.\n```python\nfinal_answer(6 * 7)\n```"
@@ -54,6 +58,28 @@ def observation(step: Step) -> str:
     if step.outcome == "ok":
         text += "\nNo answer yet: go on, or call final_answer(value)."
     return _COLOURS.sub("", text)
+
+
+def tool_messages(step: Step) -> list[Message]:
+    """What came of native function calls, one message each, as providers want it; empty where there were none."""
+    results = {called.call_id: called for called in step.calls}
+    messages = []
+    for call in step.reply.calls if step.reply else ():
+        called = results.get(call.id)
+        limit = OBSERVED_CHARACTERS // len(step.reply.calls) if step.reply else 0
+        if called is None:
+            text = step.note or "Not called."
+        elif called.error is not None:
+            text = f"Error: {called.error}"
+        else:
+            text = as_text(called.result)
+        messages.append(Message("tool", bounded(text, limit, "the journal"), call_id=call.id))
+    return messages
+
+
+def as_text(value: Json) -> str:
+    """A tool's result as a model reads it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def error_text(step: Step) -> str:

@@ -130,11 +130,6 @@ class Run:
         return self.answered.value if self.answered.has_value else self.answered.data.get("text/plain")
 
     @property
-    def values(self) -> list[events.ValuePut]:
-        """Values that were copied into the sandbox for the task."""
-        return [event for event in self.events if isinstance(event, events.ValuePut)]
-
-    @property
     def totals(self) -> Totals:
         """What it has spent; while it goes on, as far as replies are in."""
         if self.ended:

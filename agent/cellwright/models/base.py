@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Union
 
-from ..facts import Usage
+from ..facts import ToolUse, Usage
 from ..outputs import Json
 
 
@@ -18,8 +18,12 @@ from ..outputs import Json
 class Message:
     """One message of the conversation, as chat models take it."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: tuple[ToolUse, ...] = ()
+    """Function calls of an assistant's message."""
+    call_id: str = ""
+    """Of a `tool` message: the call that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class ReplyEnd:
     """True when the reply reached its token limit (`finish_reason` is `length`)."""
 
 
-ReplyPart = Union[Text, Reasoning, ReplyEnd]
+ReplyPart = Union[Text, Reasoning, ToolUse, ReplyEnd]
+"""A `ToolUse` is a native function call, whole; it comes when all of it was written."""
 
 
 @dataclass(frozen=True, slots=True)

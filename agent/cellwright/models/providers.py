@@ -21,7 +21,8 @@ from typing import Any
 from ..errors import ContextFull, ModelError, ModelKeyError, ModelUnavailable, UnknownModel, one_line
 from ..facts import Usage
 from ..outputs import Json
-from .base import Message, Reasoning, ReplyEnd, ReplyPart, Sampling, Text
+from .base import Message, ReplyEnd, ReplyPart, Sampling
+from .chat_form import CallPieces, as_dicts, parts_of
 
 FIRST_WAIT = 0.5
 """Seconds before the first retry; doubles with each, with jitter."""
@@ -92,7 +93,8 @@ class LiteLLMModel:
             for part in opened.parts:
                 yield part
             async for chunk in opened.response:
-                for part in _parts(chunk):
+                opened.calls.take(chunk)
+                for part in parts_of(chunk):
                     yield part
                 usage, model = getattr(chunk, "usage", None) or usage, _answering(chunk) or model
         except litellm.exceptions.openai.OpenAIError as error:
@@ -100,6 +102,8 @@ class LiteLLMModel:
         finally:
             await opened.response.aclose()
 
+        for call in opened.calls.whole():
+            yield call
         yield ReplyEnd(_usage(usage) if usage else None, self._cost(litellm, usage) if usage else None, model)
 
     def count(self, messages: Sequence[Message], reply: str) -> tuple[Usage, float | None]:
@@ -108,7 +112,7 @@ class LiteLLMModel:
             return count_by_length(messages, reply), None
         litellm = _imported.result()
         usage = Usage(
-            litellm.token_counter(model=self._name, messages=_as_dicts(messages)),
+            litellm.token_counter(model=self._name, messages=as_dicts(messages)),
             litellm.token_counter(model=self._name, text=reply) if reply else 0,
             estimated=True,
         )
@@ -129,7 +133,7 @@ class LiteLLMModel:
         # drop_params: some models refuse a temperature; that is no reason to refuse the task.
         return request | {
             "model": self._name,
-            "messages": _as_dicts(messages),
+            "messages": as_dicts(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
             "num_retries": 0,
@@ -273,35 +277,24 @@ class _Opened:
     response: Any
     usage: Any
     model: str
+    calls: CallPieces
 
 
 async def _open(litellm: ModuleType, request: dict[str, Any]) -> _Opened:
     """Ask, and read as far as the first piece of the reply."""
     response = await litellm.acompletion(**request)
     parts: list[ReplyPart] = []
-    usage, model = None, ""
+    usage, model, calls = None, "", CallPieces()
     try:
         async for chunk in response:
+            calls.take(chunk)
             usage, model = getattr(chunk, "usage", None) or usage, _answering(chunk) or model
-            if parts := _parts(chunk):
+            if parts := parts_of(chunk):
                 break
     except BaseException:  # cancelled, too: nobody else could close it
         await response.aclose()
         raise
-    return _Opened(parts, response, usage, model)
-
-
-def _parts(chunk: Any) -> list[ReplyPart]:
-    """The pieces that one chunk of a stream holds."""
-    if not chunk.choices:
-        return []
-    delta = chunk.choices[0].delta
-    parts: list[ReplyPart] = []
-    if reasoning := getattr(delta, "reasoning_content", None):
-        parts.append(Reasoning(reasoning))
-    if text := getattr(delta, "content", None):
-        parts.append(Text(text))
-    return parts
+    return _Opened(parts, response, usage, model, calls)
 
 
 def _answering(chunk: Any) -> str:
@@ -325,10 +318,6 @@ def _usage(usage: Any) -> Usage:
 def count_by_length(messages: Sequence[Message], reply: str) -> Usage:
     """An estimate at four characters a token."""
     return Usage(sum(len(message.content) for message in messages) // 4, len(reply) // 4, estimated=True)
-
-
-def _as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------

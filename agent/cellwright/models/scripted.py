@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from ..facts import Usage
+from ..facts import ToolUse, Usage
 from .base import Message, ReplyEnd, ReplyPart, Sampling, Text
 
 
 class ScriptedModel:
     """A model with its replies written down.
 
-    replies: texts, in order. seconds: pause before each piece. piece: characters of a piece.
+    replies: texts, or function calls, in order; then from the beginning again.
+    seconds: pause before each piece. piece: characters of a piece.
     """
 
     name = "scripted"
     examples: Sequence[Message] = ()
 
-    def __init__(self, *replies: str, seconds: float = 0.0, piece: int = 40) -> None:
+    def __init__(self, *replies: str | Sequence[ToolUse], seconds: float = 0.0, piece: int = 40) -> None:
         self.replies = replies
         self.seconds = seconds
         self.piece = piece
@@ -41,11 +42,15 @@ class ScriptedModel:
         self.asked.append(tuple(messages))
         ended = False
         try:
-            for start in range(0, len(reply), self.piece):
+            text = reply if isinstance(reply, str) else ""
+            for start in range(0, len(text), self.piece):
                 await asyncio.sleep(self.seconds)
-                yield Text(reply[start : start + self.piece])
+                yield Text(text[start : start + self.piece])
+            for call in () if isinstance(reply, str) else reply:
+                await asyncio.sleep(self.seconds)
+                yield call
             ended = True
-            usage, cost = self.count(messages, reply)
+            usage, cost = self.count(messages, text)
             yield ReplyEnd(usage, cost, self.name)
         finally:
             self.was_cut += not ended

@@ -159,7 +159,7 @@ class _Writer:
                 self._not_run(Step(1), start.task, "**Not run.**")
         else:
             self._markdown("task", start.seq, f"## Task\n\n{cells.quoted(start.task)}\n\n{when(start.time)}")
-        for value in run.values:
+        for value in (event for event in run.events if isinstance(event, ValuePut)):
             self._value(value)
         for step in run.steps:
             self._step(step, is_by_hand=start.author == "person")
