@@ -81,7 +81,6 @@ def policy(plan: Plan) -> Policy:
         "seccomp": {"families": list(SOCKETS), "alone": False},
         "uid": plan.uid,
         "limits": limits(plan, others=plan.uid is None and not counts_apart()),
-        "loopback": True,
         **kernel_part(plan, INSIDE_RUN / "kernel.json"),
     }
 

@@ -98,7 +98,6 @@ def policy(plan: Plan) -> Policy:
         "seccomp": {"families": [1], "alone": True},
         "uid": None,  # the launcher has changed it already
         "limits": limits(plan, others=plan.uid is None),
-        "loopback": False,
         **kernel_part(plan, plan.run / "inside.json"),
     }
 

@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit("fence: " + str(error))
     be_silent()
     forget_ourselves()
-    run(policy["command"], policy["module"], policy["loopback"])
+    run(policy["command"], policy["module"], policy["seccomp"]["alone"])
 
 
 def lock(policy: dict[str, Any]) -> None:
@@ -102,12 +102,13 @@ def forget_ourselves() -> None:
         sys.modules.pop(name, None)
 
 
-def run(command: list[str], module: str, loopback: bool) -> None:
+def run(command: list[str], module: str, alone: bool) -> None:
     """Become the kernel: its module in this process, or, when it is not a Python module, another program."""
     if not module:
         os.execv(command[0], command)
-    if not loopback:
+    if alone:
         do_without_loopback()
+        change_open_files_only()
     sys.argv = [module, *command]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -123,6 +124,35 @@ def do_without_loopback() -> None:
         self._pipe_flag = False
 
     IOPubThread._setup_pipe_in = no_pipe
+
+
+def change_open_files_only() -> None:
+    """Let Python change modes and times (`shutil.copy` does) where that is allowed for open files only."""
+
+    def chmod(path: Any, mode: int, *, dir_fd: Any = None, follow_symlinks: bool = True) -> None:
+        with opened(path, dir_fd, follow_symlinks) as file:
+            os.fchmod(file, mode)
+
+    def utime(path: Any, *times: Any, dir_fd: Any = None, follow_symlinks: bool = True, **more: Any) -> None:
+        with opened(path, dir_fd, follow_symlinks) as file:
+            by_path(file, *times, **more)
+
+    by_path = os.utime
+    os.chmod, os.utime = chmod, utime
+
+
+@contextlib.contextmanager
+def opened(path: Any, dir_fd: Any, follow_symlinks: bool) -> Any:
+    """A descriptor of a file; a descriptor is left as it is."""
+    if isinstance(path, int):
+        yield path
+        return
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
+    file = os.open(path, flags, dir_fd=dir_fd)
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 if __name__ == "__main__":
