@@ -148,31 +148,31 @@ def limit_victim(bait: Bait) -> str:
 def slow_victim(bait: Bait) -> str:
     """Make the person's processes wait (nice)."""
     os.setpriority(os.PRIO_PROCESS, bait["victim"], 19)
-    return "its priority is the lowest"
+    return ""  # success may be pretended; the host looks at what became of its process
 
 
 def slow_all_of_user(bait: Bait) -> str:
     """The same for everything of this user at once."""
     os.setpriority(os.PRIO_PGRP, bait["victim"], 18)
-    return "the priority of its group is low"
+    return ""  # success may be pretended; the host looks at what became of its process
 
 
 def pin_victim(bait: Bait) -> str:
     """Put the person's processes on one processor."""
     os.sched_setaffinity(bait["victim"], {0})
-    return "it runs on processor 0 only"
+    return ""  # success may be pretended; the host looks at what became of its process
 
 
 def schedule_victim(bait: Bait) -> str:
     """Let the person's processes run only when nothing else does."""
     os.sched_setscheduler(bait["victim"], os.SCHED_IDLE, os.sched_param(0))
-    return "it is scheduled when idle"
+    return ""  # success may be pretended; the host looks at what became of its process
 
 
 def starve_victims_disk(bait: Bait) -> str:
     """Make the person's processes wait for the disk."""
     syscall("ioprio_set", 1, bait["victim"], 3 << 13)
-    return "its disk priority is idle"
+    return ""  # success may be pretended; the host looks at what became of its process
 
 
 def offer_victim_to_oom(bait: Bait) -> str:

@@ -18,7 +18,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
 _X86 = {
-    "fcntl": 72, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "prlimit64": 302, "tgkill": 234,
+    "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "prlimit64": 302, "tgkill": 234,
     "rt_sigqueueinfo": 129, "pidfd_open": 434, "pidfd_send_signal": 424, "pidfd_getfd": 438, "io_uring_setup": 425,
     "unshare": 272, "clone": 56, "clone3": 435, "setns": 308, "open_tree": 428, "fsopen": 430, "mount": 165,
     "mount_setattr": 442, "pivot_root": 155, "bpf": 321, "perf_event_open": 298, "keyctl": 250, "add_key": 248,
@@ -26,12 +26,11 @@ _X86 = {
     "name_to_handle_at": 303, "open_by_handle_at": 304, "fchmodat2": 452, "kcmp": 312, "init_module": 175,
     "finit_module": 313, "delete_module": 176, "kexec_load": 246, "swapon": 167, "swapoff": 168, "reboot": 169,
     "settimeofday": 164, "clock_settime": 227, "acct": 163, "syslog": 103, "quotactl": 179, "fanotify_init": 300,
-    "sethostname": 170, "iopl": 172, "modify_ldt": 154, "process_madvise": 440, "migrate_pages": 256,
-    "move_pages": 279, "shmget": 29, "semget": 64, "msgget": 68, "mq_open": 240, "ioprio_set": 251,
-    "listmount": 458, "statmount": 457, "lookup_dcookie": 212,
+    "sethostname": 170, "iopl": 172, "modify_ldt": 154, "migrate_pages": 256,
+    "move_pages": 279, "shmget": 29, "semget": 64, "msgget": 68, "mq_open": 240, "ioprio_set": 251, "ioprio_get": 252,
 }  # fmt: skip
 _ARM = {
-    "fcntl": 25, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "prlimit64": 261, "tgkill": 131,
+    "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "prlimit64": 261, "tgkill": 131,
     "rt_sigqueueinfo": 138, "pidfd_open": 434, "pidfd_send_signal": 424, "pidfd_getfd": 438, "io_uring_setup": 425,
     "unshare": 97, "clone": 220, "clone3": 435, "setns": 268, "open_tree": 428, "fsopen": 430, "mount": 40,
     "mount_setattr": 442, "pivot_root": 41, "bpf": 280, "perf_event_open": 241, "keyctl": 219, "add_key": 217,
@@ -39,8 +38,8 @@ _ARM = {
     "name_to_handle_at": 264, "open_by_handle_at": 265, "fchmodat2": 452, "kcmp": 272, "init_module": 105,
     "finit_module": 273, "delete_module": 106, "kexec_load": 104, "swapon": 224, "swapoff": 225, "reboot": 142,
     "settimeofday": 170, "clock_settime": 112, "acct": 89, "syslog": 116, "quotactl": 60, "fanotify_init": 262,
-    "sethostname": 161, "process_madvise": 440, "migrate_pages": 238, "move_pages": 239, "shmget": 194, "semget": 190,
-    "msgget": 186, "mq_open": 180, "ioprio_set": 30, "listmount": 458, "statmount": 457, "lookup_dcookie": 18,
+    "sethostname": 161, "migrate_pages": 238, "move_pages": 239, "shmget": 194, "semget": 190,
+    "msgget": 186, "mq_open": 180, "ioprio_set": 30, "ioprio_get": 31,
 }  # fmt: skip
 NUMBERS = {"x86_64": _X86, "aarch64": _ARM}[platform.machine()]
 

@@ -31,7 +31,8 @@ class RemoteHost:
     def __init__(self, level: str, user: str) -> None:
         uid = ORDINARY_UID if user == "user" and os.geteuid() == 0 else 0
         canary = "canary" + secrets.token_hex(8)
-        environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        environment |= {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         # Two variables: one that is a key by its name, one that is not.
         environment |= {"BAIT": canary, "ANTHROPIC_API_KEY": canary}
         self.process = subprocess.Popen(

@@ -67,6 +67,7 @@ CONTROL: Mapping[str, str] = {
     "open_devices": BY_MACHINE,
     "write_sys": BY_MACHINE,
     "write_cgroup": BY_MACHINE,
+    "pin_victim": BY_MACHINE,
     "mptcp_connect": BY_MACHINE,
     "name_lookup": BY_MACHINE,
     "see_host_interfaces": BY_MACHINE,

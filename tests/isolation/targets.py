@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from isolation.attack_tools import NUMBERS, libc
+from isolation.attack_tools import NUMBERS, libc, syscall
 
 DEVICES = ("mem", "kmsg", "port", "kvm", "fuse", "vsock", "loop-control", "btrfs-control", "userfaultfd", "rtc0")
 
@@ -309,7 +309,8 @@ class Targets:
             oom = Path(f"/proc/{pid}/oom_score_adj").read_text().strip()
             return (
                 f"limit {limit.split()[3]}, nice {os.getpriority(os.PRIO_PROCESS, pid)}, oom {oom}, "
-                f"{len(os.sched_getaffinity(pid))} processors, scheduler {os.sched_getscheduler(pid)}"
+                f"{len(os.sched_getaffinity(pid))} processors, scheduler {os.sched_getscheduler(pid)}, "
+                f"disk {syscall('ioprio_get', 1, pid)}"
             )
         except OSError:
             return "gone"

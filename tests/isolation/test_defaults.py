@@ -107,8 +107,8 @@ async def test_a_kernel_that_kills_itself_does_not_end_the_run(home: Path) -> No
     async with Journal(home / "journal.sqlite") as journal:
         agent = CodeAgent(model, journal=journal)
         run = await agent.run("Go on.")
-        await agent.aclose()
         kept = await journal.run(run.id)
+        await agent.aclose()
     assert (run.status, run.answer) == ("success", False)
     assert "SIGKILL" in model.asked[2][-1].content
     assert "all variables are gone" in model.asked[2][-1].content

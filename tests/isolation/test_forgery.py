@@ -17,7 +17,6 @@ from cellwright import CodeAgent
 from cellwright.models.scripted import ScriptedModel
 from cellwright.sandbox.base import Failed, Finished
 from cellwright.sandbox.child import ChildKernel
-from cellwright.tools import tool
 from sandbox_conformance import DOUBLE, Seen
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -142,7 +141,6 @@ async def test_an_answer_after_its_cell_is_none(seen: Seen) -> None:
 
 
 async def test_a_false_tool_fools_only_the_code(tmp_path: Path) -> None:
-    @tool
     def price(name: str) -> float:
         """The price of a thing."""
         return 1.5
