@@ -2,101 +2,104 @@
 
 A tool runs in the host, where the keys are; the sandbox gets a stand-in of the same name. What the model is told comes
 from the function itself: type hints give the JSON schema and the Python signature, the docstring says what each
-argument means. pydantic checks the arguments of every call against the hints.
+argument means (`tool_schema.py`). Every call is checked against the hints, and bounded in time (`tool_calls.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import keyword
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
 
-from .errors import ToolCallError, ToolDefinitionError, one_line
+from .errors import ToolDefinitionError
 from .facts import ToolFacts
 from .outputs import Json
-from .tool_schema import arguments_model, as_json, documentation, tool_facts
-
-RESERVED = {"final_answer"}
+from .tool_calls import Caller, Progress
+from .tool_schema import RESERVED as RESERVED
+from .tool_schema import Described, check_name
 
 
 class Tool:
-    """A function that the agent's code may call.
+    """A function that the agent's code may call: `Tool(function)`, or a subclass with a method `forward`.
 
-    function: sync or async; sync ones run in a thread, so that the host's loop is never blocked.
-    Raises `ToolDefinitionError` where name, hints or docstring do not make a tool.
+    function: sync or async, and it may yield; sync ones run in a thread, so that the host's loop is never blocked.
+    seconds: how long a call may take. Raises `ToolDefinitionError` where name, hints or docstring do not make a tool.
+
+    A subclass sets `name` and `description` (or leaves them to the name of the class and to docstrings) and calls
+    `super().__init__()` if it has an `__init__`. `inputs` and `output_type`, as smolagents has them, are read where
+    `forward` has no hints. `setup`, sync or async, is called once, before the first call.
     """
 
+    name: str = ""
+    description: str = ""
+    inputs: Mapping[str, Mapping[str, Any]] = {}
+    output_type: str = ""
+    seconds: float | None = None
+    forward: Callable[..., Any]
+    setup: Callable[[], Any] | None = None
+
     def __init__(
-        self, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        seconds: float | None = None,
     ) -> None:
-        self.function = function
-        self.name = name or function.__name__
-        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in RESERVED:
-            raise ToolDefinitionError(f"A tool can't be called {self.name!r}: it must be a free Python name.")
-        self._signature = inspect.signature(function)
-        self._model = arguments_model(self.name, function, self._signature)
-        self.description, documented = documentation(function)
-        self.description = description or self.description
-        if not self.description:
-            raise ToolDefinitionError(f"Tool {self.name} needs a docstring: it tells the model what the tool is for.")
-        if unknown := set(documented) - set(self._signature.parameters):
-            raise ToolDefinitionError(
-                f"Tool {self.name}: the docstring describes {', '.join(sorted(unknown))}, which is no argument."
-            )
-        self._documented = documented
+        made = function or getattr(self, "forward", None)
+        if made is None or inspect.isclass(made):
+            what = getattr(made, "__name__", type(self).__name__)
+            raise ToolDefinitionError(f"{what} is no tool: give a function, or an instance of a class with `forward`.")
+        self.function: Callable[..., Any] = made
+        self.seconds = seconds or self.seconds
+        self.name = str(name or self.name or getattr(function or type(self), "__name__", ""))
+        check_name(self.name)
+        said = description or self.description or (inspect.cleandoc(type(self).__doc__ or "") if not function else "")
+        self._described = Described(self.name, made, said, self.inputs, self.output_type)
+        self.description = self._described.description
+        self._caller = Caller(self.name, made, self.seconds, self.setup)
 
     @property
     def facts(self) -> ToolFacts:
         """The tool as the model sees it."""
-        return tool_facts(self.name, self.description, self._documented, self._model, self._signature)
+        return self._described.facts
 
     def check(self, args: Sequence[Json], kwargs: Mapping[str, Json]) -> inspect.BoundArguments:
         """The arguments, converted to the hinted types. Raises `ToolCallError`, naming the argument."""
-        from pydantic import ValidationError
+        return self._described.check(args, kwargs)
 
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise ToolCallError(f"{self.name}: {error}. Its signature is {self.facts.signature}.") from None
-        try:
-            checked = self._model.model_validate(dict(bound.arguments))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            got = f"{first['input']!r} ({type(first['input']).__name__})"
-            raise ToolCallError(f"{self.name}: argument {where}: {first['msg']}; got {one_line(got, 120)}.") from None
-        bound.arguments = {name: getattr(checked, name) for name in bound.arguments}
-        return bound
+    async def call(self, args: Sequence[Json], kwargs: Mapping[str, Json], on_progress: Progress | None = None) -> Json:
+        """Call it with checked arguments; the result as JSON. Raises `ToolCallError`.
 
-    async def __call__(self, *args: Json, **kwargs: Json) -> Json:
-        """Call it with checked arguments; the result as JSON. Raises `ToolCallError`."""
-        bound = self.check(args, kwargs)
-        try:
-            if inspect.iscoroutinefunction(self.function):
-                result = await self.function(*bound.args, **bound.kwargs)
-            else:
-                result = await asyncio.to_thread(self.function, *bound.args, **bound.kwargs)
-        except Exception as error:  # a tool is somebody else's code and may raise anything
-            raise ToolCallError(f"{self.name} failed: {type(error).__name__}: {one_line(str(error))}") from error
-        return as_json(self.name, result)
+        on_progress: called with each text that the tool yields, cut to one line; sync or async.
+        """
+        return await self._caller.call(self.check(args, kwargs), on_progress)
+
+    async def __call__(self, /, *args: Json, **kwargs: Json) -> Json:
+        """As `call`, with the arguments written out."""
+        return await self.call(args, kwargs)
 
 
 @overload
 def tool(function: Callable[..., Any]) -> Tool: ...
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
-    function: Callable[..., Any] | None = None, *, name: str | None = None, description: str | None = None
+    *, name: str | None = None, description: str | None = None, seconds: float | None = None
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    seconds: float | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
-    """Make a function a tool: `@tool`, or `@tool(name=...)`.
+    """Make a function a tool: `@tool`, or `@tool(name=..., seconds=10)`.
 
     Google, NumPy and reST docstrings are read. Raises `ToolDefinitionError`.
     """
     if function is not None:
         return Tool(function)
-    return lambda f: Tool(f, name=name, description=description)
+    return lambda f: Tool(f, name=name, description=description, seconds=seconds)
 
 
 def collect(tools: Iterable[Tool | Callable[..., Any]]) -> dict[str, Tool]:
