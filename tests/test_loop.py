@@ -87,7 +87,7 @@ async def test_the_same_failing_code_three_times_ends_the_run(sandbox: ChildKern
 async def test_steps_for_one_run_only(sandbox: ChildKernel) -> None:
     agent = CodeAgent(ScriptedModel(*(reply(f"print({n})") for n in range(50))), sandbox=sandbox, journal=None)
     run = await agent.run("Go.", max_steps=2)
-    assert (run.status, len(run.steps)) == ("out_of_steps", 2)
+    assert (run.status, run.totals.steps) == ("out_of_steps", 2)
     assert agent.limits.steps == 20
 
 
