@@ -61,7 +61,7 @@ async def answer(code: str, sandbox: ChildKernel | None = None) -> object:
     agent = CodeAgent(ScriptedModel(reply), sandbox=sandbox, journal=None)
     run = await agent.run("Look.")
     await agent.aclose()
-    assert run.status == "success", run.reason
+    assert run.status == "success", run.steps[0].text
     return run.answer
 
 
@@ -80,6 +80,7 @@ async def test_code_cannot_find_an_api_key(home: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     monkeypatch.setenv("PLAIN_SETTING", CANARY)
     code = f"""\
+import os
 from pathlib import Path
 found = sorted(name for name, value in os.environ.items() if {CANARY!r} in value)
 for path in Path("/proc").glob("[0-9]*/environ"):

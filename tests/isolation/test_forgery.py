@@ -56,36 +56,6 @@ FORGERIES = {
     "the service replaced": "get_ipython()._cellwright.answer = ANSWER",
 }
 
-NONSENSE = {
-    "a reply of no kind": "on_shell(None)",
-    "a reply too early, then work": "on_shell({'status': 'ok'})\nimport time\ntime.sleep(0.3)",
-    "idle too early, then work": "on_iopub('status', {'execution_state': 'idle'})\nprint('still here')",
-    "a message of no kind": "on_iopub('nonsense', {'x': 1})",
-    "content that is none": "on_iopub('stream', None)\non_iopub('display_data', [1])\non_iopub('error', 'x')",
-    "text that is a number": "on_iopub('stream', {'name': 1, 'text': 2})",
-    "data that is none": "on_iopub('display_data', {'data': None, 'metadata': 3, 'transient': 4})",
-    "a question of no kind": "on_stdin(None)\non_stdin([1])\non_stdin({'prompt': 7})",
-    "a wrong date": "on_iopub('stream', {'name': 'stdout', 'text': 'x'}, date='yesterday')",
-    "a date far away": "on_iopub('stream', {'name': 'stdout', 'text': 'x'}, date='9999-99-99T99:99:99Z')",
-    "a header of lists": "on_iopub('stream', {'name': 'stdout', 'text': 'x'}, msg_id=[1], msg_type=[2])",
-    "a parent of lists": "on_iopub('stream', {'name': 'stdout', 'text': 'x'}, parent={'header': {'msg_id': [1]}})",
-    "JSON of many floors": "kernel.iopub_socket.send_multipart([b'x', b'<IDS|MSG>', *signed(b'[' * 100_000)])",
-    "a wrong signature": "kernel.iopub_socket.send_multipart([b'x', b'<IDS|MSG>', b'0' * 64] + [b'{}'] * 4)",
-    "too few parts": "kernel.iopub_socket.send_multipart([b'x', b'<IDS|MSG>', b'0' * 64])",
-    "no delimiter": "kernel.iopub_socket.send_multipart([b'x', b'y'])",
-    "bytes that are no text": "kernel.iopub_socket.send_multipart([b'x', b'<IDS|MSG>', *signed(b'\\xff\\xfe')])",
-    "a message twice": "m = kernel.session.msg('stream', {'name': 'stdout', 'text': 'x'}, parent=parent)\n"
-    "for _ in range(2): kernel.session.send(kernel.iopub_socket, m, ident=b'x')",
-}
-
-SIGNED = """
-import json
-def signed(content):
-    header = json.dumps(kernel.session.msg("stream", {})["header"], default=str).encode()
-    parts = [header, json.dumps(parent["header"], default=str).encode(), b"{}", content]
-    return [kernel.session.sign(parts), *parts]
-"""
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
@@ -109,14 +79,6 @@ async def test_no_forgery_is_an_answer_or_a_call(seen: Seen, code: str) -> None:
     assert isinstance(execution, Finished | Failed)
     assert execution.answer is None
     assert seen.calls == []
-    assert await is_well(seen)
-
-
-@pytest.mark.parametrize("code", NONSENSE.values(), ids=NONSENSE)
-async def test_no_message_ends_the_host(seen: Seen, code: str) -> None:
-    execution = await seen.run(FORGER + SIGNED + code, 10.0)
-    assert isinstance(execution, Finished | Failed)
-    assert "Error" not in seen.text() + "".join(map(str, seen.outputs)), "the attack itself is wrong"
     assert await is_well(seen)
 
 
