@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 FULL = 0.75
 """So much of what the model reads may be filled before something is left out."""
-KEPT = 3
-"""So many of the newest observations stay whole."""
+KEPT = (3, 2, 1, 0)
+"""So many of the newest observations stay whole: the most with which half of the room is free again."""
+CHARACTERS_PER_TOKEN = 4
 SHORT = 200
 """Characters that stay of an older one."""
 
@@ -48,7 +49,12 @@ async def compact_when_full(work: Work) -> None:
     reserve = work.meter.limits.reply_tokens or 0
     if last.usage.total < min(FULL * room, room - min(reserve, room // 4)):
         return
-    before = sum(len(message.content) for message in memory.messages)
-    after = sum(len(message.content) for message in shortened(memory.messages, KEPT))
-    if before - after > before // 20:  # less than that is not worth the provider's cache
-        await work.emit(Compacted(step=work.step, kept=KEPT, characters=before - after))
+    sizes = {kept: _size(shortened(memory.messages, kept)) for kept in KEPT}
+    free = [kept for kept in KEPT if sizes[kept] <= room * CHARACTERS_PER_TOKEN // 2]
+    kept, before = (free or KEPT[-1:])[0], _size(memory.messages)
+    if before - sizes[kept] > before // 20:  # less than that is not worth the provider's cache
+        await work.emit(Compacted(step=work.step, kept=kept, characters=before - sizes[kept]))
+
+
+def _size(messages: Sequence[Message]) -> int:
+    return sum(len(message.content) for message in messages)

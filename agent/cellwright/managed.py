@@ -7,13 +7,13 @@ are done by copies that share nothing.
 
 from __future__ import annotations
 
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import ToolCallError, ToolDefinitionError
-from .events import Nested
+from .events import Event, Nested
 from .facts import Totals, Usage
 from .identity import new_id
 from .limits import Limits
@@ -55,7 +55,7 @@ async def _free(agent: CodeAgent, caller: Work | None) -> AsyncIterator[CodeAgen
     if agent.is_reserved:
         other = copy(agent)
         other.memory, other.conversation, other.instance = None, new_id(), 0
-        other.sandbox = agent.sandbox.another()
+        other.sandbox, other.listeners, other.is_reserved = agent.sandbox.another(), [], True
         try:
             yield other
         finally:
@@ -73,16 +73,21 @@ async def _free(agent: CodeAgent, caller: Work | None) -> AsyncIterator[CodeAgen
 async def _done(agent: CodeAgent, caller: Work | None, task: str, values: dict[str, Any]) -> Run:
     """The run, shown to the caller's listeners as it goes, and counted into what the caller has spent."""
     run = Run()
+
+    async def hear(event: Event) -> None:
+        if not event.is_live:
+            run.add(event)
+        if caller:
+            await caller.emit(Nested(step=caller.step, agent=agent.name, event=event))
+
     agent.forget()
     limits = _within(agent.limits, caller) if caller else agent.limits
+    # A listener, because it hears the end of a run that is stopped, too; who stops it reads no more events.
+    agent.listeners.append(hear)
     try:
-        async with aclosing(agent.stream(task, additional_args=values, limits=limits)) as events:
-            async for event in events:
-                if not event.is_live:
-                    run.add(event)
-                if caller:
-                    await caller.emit(Nested(step=caller.step, agent=agent.name, event=event))
+        await agent.run(task, additional_args=values, limits=limits)
     finally:
+        agent.listeners.remove(hear)
         if caller:
             _count(run.totals, caller)
     return run

@@ -84,10 +84,8 @@ class Memory:
         elif isinstance(event, Compacted):
             self._rebuild(shortened(self.messages[len(self._head) :], event.kept))
         elif isinstance(event, ActionFinished | NoAction) and self._run.answered is None:
-            if answers := tool_messages(self._run.steps[-1]):
-                self._append(*answers)
-            else:
-                self._append(Message("user", self._observed()))
+            observed = self._observed()
+            self._append(*(tool_messages(self._run.steps[-1], observed) or [Message("user", observed)]))
 
     def _observed(self) -> str:
         limits = self._run.started.limits if self._run.started else None

@@ -60,15 +60,18 @@ def observation(step: Step) -> str:
     return _COLOURS.sub("", text)
 
 
-def tool_messages(step: Step) -> list[Message]:
-    """What came of native function calls, one message each, as providers want it; empty where there were none."""
+def tool_messages(step: Step, observed: str) -> list[Message]:
+    """What came of native function calls, one message each, as providers want it; empty where there were none.
+
+    observed: the observation as a whole; it answers a call that was no tool's, e.g. `python(code)`.
+    """
     results = {called.call_id: called for called in step.calls}
     messages = []
     for call in step.reply.calls if step.reply else ():
         called = results.get(call.id)
         limit = OBSERVED_CHARACTERS // len(step.reply.calls) if step.reply else 0
         if called is None:
-            text = step.note or "Not called."
+            text, observed = observed or "Not called.", ""
         elif called.error is not None:
             text = f"Error: {called.error}"
         else:

@@ -219,8 +219,9 @@ class ChildKernel(KernelServices):
             return Died(cell.seconds, str(death))
         except asyncio.CancelledError:
             # Shielded: the interrupt must reach the kernel although nobody may be left to wait for it.
+            calls = set(self._calls)
             self._stopping = asyncio.create_task(self._stop(cell))
-            await asyncio.wait({self._stopping}, timeout=CANCEL_SECONDS)
+            await asyncio.wait({self._stopping, *calls}, timeout=CANCEL_SECONDS)
             raise
         finally:
             await cell.flush()
