@@ -1,7 +1,7 @@
-"""Run a program as another user, or as root with a Python that other users can reach: `python tests/others.py UID PROGRAM ...`.
+"""`python tests/others.py UID PROGRAM ...`: run a program as another user (0: root) who can reach our Python.
 
-Needs root. Python environments often lie in root's home, which is closed to others; in a mount namespace of our own it is
-replaced by an empty, open folder in which only Python's own is to be seen. Nothing changes for anybody else.
+Needs root. Python environments often lie in root's home, which is closed to others; in a mount namespace of our own it
+is replaced by an empty, open folder in which only Python's own is to be seen. Nothing changes for anybody else.
 """
 
 from __future__ import annotations

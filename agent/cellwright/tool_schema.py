@@ -82,6 +82,8 @@ class Described:
             classes.setdefault(str(returned.get("title")), returned)
         lines += [kind_text(title, schema) for title, schema in classes.items()]
         lines += [f"Returns: {self._returns}"] if self._returns else []
+        if "Secret" in self._signature_text():
+            lines.append("Secret is a str that stands for a secret value; only tools can read it.")
         text = "\n".join([self.description, *lines]).strip()
         return ToolFacts(name=self.name, description=text, parameters=self.schema, signature=self._signature_text())
 
@@ -103,8 +105,9 @@ class Described:
 
     def _worded(self, errors: Sequence[Any], given: Mapping[str, Any]) -> str:
         """What is wrong with the first argument that is: where, what was expected, what was got."""
-        place = _place(errors[0]["loc"], given)
-        # A union fails once for each of its members.
+        # A union fails once for each of its members; the one that came farthest is the one that was meant.
+        places = [_place(error["loc"], given) for error in errors if error["loc"][0] == errors[0]["loc"][0]]
+        place = max(places, key=lambda found: found.count("."))
         same = [error for error in errors if _place(error["loc"], given) == place]
         expected = list(dict.fromkeys(_expected(error) for error in same))
         got = same[0]["input"]
@@ -131,7 +134,7 @@ class Described:
                 )
             if parameter.name not in self._hints:
                 raise ToolDefinitionError(f"Tool {self.name}: argument {parameter.name} needs a type hint.")
-        by_name = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
+        by_name = [p.replace(kind=p.KEYWORD_ONLY, annotation=self._hints[p.name]) for p in parameters]
         arguments.__signature__ = inspect.Signature(by_name)
         arguments.__annotations__ = {parameter.name: self._hints[parameter.name] for parameter in parameters}
         try:

@@ -15,7 +15,7 @@ from .errors import ToolDefinitionError
 from .facts import ToolFacts
 from .outputs import Json
 from .tool_calls import Caller, Progress
-from .tool_schema import RESERVED as RESERVED
+from .tool_schema import RESERVED as RESERVED  # noqa: PLC0414 - taken from here by others
 from .tool_schema import Described, check_name
 
 

@@ -81,23 +81,25 @@ def take_apart(command: Sequence[str]) -> KernelCommand:
     return KernelCommand(sys.executable, (), "", (program, *command[1:]))
 
 
-_places: dict[str, PythonPlace] = {}
+_answers: dict[str, tuple[list[str], str]] = {}
+"""Interpreter -> its folders, and the base of a person's own packages."""
 
 
 async def look_at(kernel: KernelCommand) -> PythonPlace:
-    """Where the interpreter's files are; asked once for each. Raises `SandboxUnavailable`."""
+    """Where the interpreter's files are; each is asked once. Raises `SandboxUnavailable`."""
     python = kernel.python
-    if python not in _places:
+    if python not in _answers:
         asked = await asyncio.to_thread(_ask, python)
         if asked.returncode:
             why = one_line(asked.stderr) or f"exit status {asked.returncode}"
             raise SandboxUnavailable(f"The kernelspec's Python {python} does not run, so no code was run: {why}")
         prefixes, user_site, user_base = json.loads(asked.stdout)
-        folders = [Path(path) for path in [*prefixes, user_site] if path]
-        # A prefix may be reached through a link, and what was compiled into a library is the real path.
-        kept = tuple(outermost([*folders, *(folder.resolve() for folder in folders), *_program_folder(kernel)]))
-        _places[python] = PythonPlace(kept, tuple(_links(Path(python), kept)), user_base)
-    return _places[python]
+        _answers[python] = [path for path in [*prefixes, user_site] if path], user_base
+    paths, user_base = _answers[python]
+    folders = [*map(Path, paths), *_program_folder(kernel)]
+    # A prefix may be reached through a link, and what was compiled into a library is the real path.
+    kept = tuple(outermost([*folders, *(folder.resolve() for folder in folders)]))
+    return PythonPlace(kept, tuple(_links(Path(python), kept)), user_base)
 
 
 def _ask(python: str) -> subprocess.CompletedProcess[str]:

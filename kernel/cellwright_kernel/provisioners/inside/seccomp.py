@@ -61,8 +61,8 @@ PRETEND = {
     "sched_setaffinity": 0, "sched_setattr": 0, "sched_setparam": 0, "sched_setscheduler": 0, "setpriority": 1,
     "ioprio_set": 1,
 }  # fmt: skip
-"""Call -> which argument names the process or thread. Without a namespace it could be any of the person's, so nothing is
-done; but success is said, because libzmq sets its threads' priority and aborts the process when it may not."""
+"""Call -> which argument names the process or thread. Without a namespace it could be any of the person's, so nothing
+is done; but success is said, because libzmq sets its threads' priority and aborts the process when it may not."""
 
 
 class Test(NamedTuple):
