@@ -16,14 +16,18 @@ import pytest
 from cellwright.errors import SandboxUnavailable
 from cellwright.sandbox.base import Sandbox
 from cellwright.sandbox.child import ChildKernel
+from cellwright.sandbox.isolation import Isolation, Level
 from cellwright.sandbox.process import cause_of_death
 from sandbox_conformance import SandboxConformance, Seen
 
+OPEN = Isolation(level="process")
+"""Not isolated: the tests below look at the kernel's process from outside, by the number that it has there."""
+
 
 class TestChildKernel(SandboxConformance):
-    @pytest.fixture
-    async def sandbox(self, tmp_path: Path) -> AsyncIterator[Sandbox]:
-        kernel = ChildKernel(workspace=tmp_path)
+    @pytest.fixture(params=["auto", "process"])
+    async def sandbox(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Sandbox]:
+        kernel = ChildKernel(workspace=tmp_path, isolation=Isolation(level=request.param))
         await kernel.start()
         yield kernel
         await kernel.close()
@@ -42,7 +46,7 @@ def is_alive(pid: int) -> bool:
 
 async def test_closing_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     before = ipc_folders()
-    kernel = ChildKernel(workspace=tmp_path)
+    kernel = ChildKernel(workspace=tmp_path, isolation=OPEN)
     seen = Seen(kernel)
     pid = int(await seen.result("import os; os.getpid()"))
     mine = ipc_folders() - before
@@ -66,21 +70,27 @@ async def test_a_dead_kernel_leaves_no_folder(tmp_path: Path) -> None:
     assert not first & ipc_folders()
 
 
-async def test_the_hosts_keys_are_not_in_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("level", "passed"), [("process", "['PLAIN']"), ("auto", "[]")])
+async def test_the_hosts_keys_are_not_in_the_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: Level, passed: str
+) -> None:
     for name in ("OPENAI_API_KEY", "HF_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PLAIN"):
         monkeypatch.setenv(name, "value-to-look-for")
-    kernel = ChildKernel(workspace=tmp_path)
+    kernel = ChildKernel(workspace=tmp_path, isolation=Isolation(level=level))
     found = await Seen(kernel).result("import os; sorted(k for k, v in os.environ.items() if 'value-to-look' in v)")
     await kernel.close()
-    assert found == "['PLAIN']"
+    assert found == passed
 
 
-async def test_it_starts_in_the_workspace(tmp_path: Path) -> None:
-    kernel = ChildKernel(workspace=tmp_path)
+@pytest.mark.parametrize(
+    ("isolation", "said"), [(OPEN, ("process", "host")), (Isolation(level="bwrap", network="host"), ("bwrap", "host"))]
+)
+async def test_it_starts_in_the_workspace(tmp_path: Path, isolation: Isolation, said: tuple[str, str]) -> None:
+    kernel = ChildKernel(workspace=tmp_path, isolation=isolation)
     facts = await kernel.start()
     await kernel.close()
     assert os.path.realpath(facts.workspace) == os.path.realpath(tmp_path)
-    assert (facts.isolation, facts.network, facts.instance) == ("process", "host", 1)
+    assert (facts.isolation, facts.network, facts.instance) == (*said, 1)
 
 
 async def test_an_unknown_kernel_is_said(tmp_path: Path) -> None:
@@ -96,7 +106,7 @@ async def test_a_workspace_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_kernel_killed_while_idle_is_started_anew(tmp_path: Path) -> None:
-    kernel = ChildKernel(workspace=tmp_path)
+    kernel = ChildKernel(workspace=tmp_path, isolation=OPEN)
     seen = Seen(kernel)
     pid = int(await seen.result("import os; os.getpid()"))
     os.kill(pid, 9)
