@@ -19,14 +19,18 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from .errors import one_line
 from .events import (
     ActionDecided,
     ActionFinished,
     ActionProposed,
     AnswerGiven,
+    Compacted,
     Event,
+    Nested,
     NoAction,
     Output,
+    Planned,
     ReplyDelta,
     ReplyReceived,
     RunEnded,
@@ -68,7 +72,7 @@ class ConsoleView:
         self._code = ""
         self._open_line = False
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:  # noqa: PLR0912  (one branch for each kind of event)
         """Show the event."""
         if isinstance(event, ReplyDelta):
             self._reply += event.text
@@ -80,6 +84,14 @@ class ConsoleView:
                 self._begin(event)
             case ReplyReceived():
                 self._heading(event)
+            case Planned():
+                self._note(f"\nPlan\n{event.text.strip()}", "cyan")
+            case Compacted():
+                self._note(
+                    f"{event.characters:,} characters of old observations were shortened for the model.", "dim"
+                )
+            case Nested():
+                self._nested(event)
             case ActionProposed():
                 self._action(event)
             case ActionDecided() if event.verdict != "approved":
@@ -136,6 +148,13 @@ class ConsoleView:
         if event.thought:
             self._print(Text(printable(event.thought)))
         self._show_code(event.code)
+
+    def _nested(self, event: Nested) -> None:
+        inner = event.event
+        if isinstance(inner, ActionProposed):
+            self._note(f"  {event.agent}, step {inner.step}: {one_line(inner.thought or inner.code, 100)}", "dim")
+        elif isinstance(inner, RunEnded):
+            self._note(f"  {event.agent}: {inner.status}, {totals_line(inner.totals)}", "dim")
 
     def _decided(self, event: ActionDecided) -> None:
         self._note(f"{event.verdict} by {event.by}. {event.reason}".rstrip(), "yellow")

@@ -17,9 +17,12 @@ from cellwright.events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
+    Compacted,
     Event,
+    Nested,
     NoAction,
     Output,
+    Planned,
     ReplyDelta,
     ReplyReceived,
     RunEnded,
@@ -30,7 +33,18 @@ from cellwright.outputs import Clear, Display, Stream
 from cellwright.run import Run, Step
 
 from .render import appended, clip, code_html, markdown_html, output_html, terminal_text
-from .view import StepState, answer_html, answer_label, call_text, decision_text, header, headline, step_state, thought
+from .view import (
+    StepState,
+    answer_html,
+    answer_label,
+    call_text,
+    decision_text,
+    header,
+    headline,
+    nested_text,
+    step_state,
+    thought,
+)
 
 LIVE_LIMIT = 100_000
 """Characters of one text output that travel to the page as they come."""
@@ -139,6 +153,14 @@ def changes(run: Run, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (one
             yield DeltaMessage(op="delta", step=event.step, text=event.text)
         case ReplyReceived():
             yield _head(run)
+        case Planned():
+            yield from _said(run, run.steps[-1])
+        case Compacted():
+            text = f"{event.characters:,} characters of older observations were shortened for the model."
+            yield LineMessage(op="line", step=event.step, part="notes", text=text)
+        case Nested():
+            if text := nested_text(event):
+                yield LineMessage(op="line", step=event.step, part="calls", text=text)
         case ActionProposed():
             yield from _said(run, run.steps[-1])
         case ActionDecided(verdict="edited"):

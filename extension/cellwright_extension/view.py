@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cellwright.events import NoAction, Status, ToolCalled
+from cellwright.errors import one_line
+from cellwright.events import ActionProposed, Nested, NoAction, RunEnded, Status, ToolCalled
 from cellwright.outputs import Display, Failure, Json, plain_text
 from cellwright.run import Run, Step
 
@@ -201,10 +202,22 @@ def _plain(markdown: str) -> str:
 
 
 def thought(step: Step) -> str:
-    """What the model said beside its code; all that it said when there was none. Markdown."""
+    """The plan, if one was made before the step, and what the model said beside its code, or all. Markdown."""
+    plan = f"**Plan**\n\n{step.plan.text.strip()}\n\n" if step.plan else ""
     if step.proposed:
-        return step.proposed.thought
-    return step.reply.text if step.reply else ""
+        return plan + step.proposed.thought
+    return plan + (step.reply.text if step.reply else "")
+
+
+def nested_text(event: Nested) -> str:
+    """What an agent that was called as a tool is doing, in one line; empty for what is not worth one."""
+    match event.event:
+        case ActionProposed() as action:
+            return one_line(f"{event.agent} · step {action.step}: {terminal_text(action.thought) or action.code}", 160)
+        case RunEnded() as ended:
+            steps = f"{ended.totals.steps} step{'' if ended.totals.steps == 1 else 's'}"
+            return f"{event.agent} · {WORDS[ended.status][0]} after {steps}"
+    return ""
 
 
 def call_text(call: ToolCalled) -> str:

@@ -205,6 +205,9 @@ class _Writer:
         facts: dict[str, Json] = {"step": step.number}
         if step.reply:
             facts["reply"] = cells.facts(step.reply, "text", "step")
+        if step.plan:
+            facts["plan"] = cells.facts(step.plan, "text", "step")
+            self._markdown("plan", step.plan.seq, f"### Plan\n\n{step.plan.text.strip()}", {"step": step.number})
         text = step.thought
         if not code and step.reply:
             text = f"{cells.quoted(step.reply.text)}\n\n**No action**: {step.note or 'the record ends here.'}"
