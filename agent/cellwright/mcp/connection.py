@@ -1,0 +1,417 @@
+"""One session with an MCP server, from the handshake until it is left or the server dies.
+
+The SDK's session must be entered and left in one and the same task (its cancel scopes belong to that task), while calls
+come from whichever task runs the agent's code, and stop may cancel any of them. So a task of its own holds the session,
+ends with it, and cleans up what it leaves behind; each call is a task too, which a stop abandons at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ToolCallError, ToolError, one_line
+from ..outputs import Json
+from .settings import ServerSettings
+
+if TYPE_CHECKING:
+    from mcp.client import Client
+    from mcp_types import CallToolResult
+    from mcp_types import Tool as Offer
+
+_CLOSE_SECONDS = 10.0
+"""The SDK closes stdin, then sends SIGTERM, then SIGKILL, waiting 2 s each time."""
+_ABANDON_SECONDS = 0.2
+"""How long a stopped call may take to tell the server so."""
+_PAGES = 100
+_TAIL = 4_000
+"""Bytes kept of what a server writes to stderr: its last words say why it died."""
+
+
+class McpUnavailable(ToolError):
+    """An MCP server can't be started or reached."""
+
+
+class Gone(Exception):
+    """The session ended before the call was answered."""
+
+    def __init__(self, why: str, *, was_sent: bool) -> None:
+        super().__init__(why)
+        self.was_sent = was_sent
+        """False when the server can't have begun the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call has come, as the server says."""
+
+    server: str
+    tool: str
+    done: float
+    total: float | None = None
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        """As one says it: `part 3 (3 of 10)`."""
+        share = f"{self.done:g}" + (f" of {self.total:g}" if self.total is not None else "")
+        return f"{self.message} ({share})" if self.message else share
+
+
+OnProgress = Callable[[Progress], Awaitable[None] | None]
+
+
+class Connection:
+    """A session with a server. on_change: called when the server says that it offers other tools now."""
+
+    def __init__(self, settings: ServerSettings, on_change: Callable[[], None]) -> None:
+        self.settings = settings
+        self.offers: tuple[Offer, ...] = ()
+        """The tools, as the server describes them."""
+        self.why = ""
+        """Why the session ended, in one line; empty while it lasts."""
+        self._on_change = on_change
+        self._client: Client | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._leave = asyncio.Event()
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._refused = False
+
+    @property
+    def is_alive(self) -> bool:
+        """True from the handshake until the session ends."""
+        return self._client is not None
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing of it is left: no task, no process."""
+        return self._task is not None and self._task.done()
+
+    async def open(self) -> None:
+        """Start or reach the server and learn its tools. Raises `McpUnavailable`."""
+        ready = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._hold(ready), name=f"mcp {self.settings.name}")
+        try:
+            async with asyncio.timeout(self.settings.start_seconds):
+                await ready
+        except TimeoutError:
+            await self._end()
+            seconds = f"{self.settings.start_seconds:g} s"
+            raise McpUnavailable(self._unavailable(f"it did not answer within {seconds}{self._last_words()}")) from None
+        except BaseException:
+            # A stop must not wait for a server that is just being started; the task ends it.
+            self._task.cancel()
+            raise
+
+    async def close(self) -> None:
+        """Leave the session; a server that we started has ended when this returns."""
+        self._leave.set()
+        if self._task:
+            await asyncio.wait({self._task}, timeout=_CLOSE_SECONDS)
+            await self._end()
+
+    async def _end(self) -> None:
+        assert self._task
+        self._task.cancel()
+        await asyncio.wait({self._task, *self._calls}, timeout=_CLOSE_SECONDS)
+
+    # ---- the task that holds the session ---------------------------------------------------------------------------
+
+    async def _hold(self, ready: asyncio.Future[None]) -> None:
+        """Enter the session, wait until it is to be left or ends by itself, leave it."""
+        try:
+            ended = asyncio.Event()
+            async with _client(self.settings, ended, self._heard, self._keep_tail) as client:
+                self.offers = await _offers(client)
+                self._client = client
+                ready.set_result(None)
+                watching = asyncio.create_task(self._watch(client))
+                try:
+                    await _first({self._leave, ended})
+                finally:
+                    self._client = None
+                    watching.cancel()
+                    await asyncio.wait({watching})
+            self.why = f"it ended{self._last_words()}"
+        except Exception as error:  # noqa: BLE001 - SDK, transport and server may raise anything, in groups
+            self._refused = _is_refused(error)
+            self.why = f"{_worded(error, self.settings)}{self._last_words()}"
+            if not ready.done():
+                ready.set_exception(McpUnavailable(self._unavailable(self.why)))
+        finally:
+            self._client = None
+            ready.cancel()
+
+    def _unavailable(self, why: str) -> str:
+        return f"MCP server {self.settings.name} ({one_line(self.settings.place, 120)}): {why}."
+
+    async def _heard(self, message: object) -> None:
+        from mcp_types import ToolListChangedNotification
+
+        if isinstance(message, ToolListChangedNotification) and self._client:
+            self._spawn(self._refresh(self._client))
+
+    async def _watch(self, client: Client) -> None:
+        """Since 2026 a client has to ask for news; before that, they come unasked to `_heard`."""
+        from mcp.client.subscriptions import SubscriptionLost
+        from mcp.shared.exceptions import MCPError
+        from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+        tools = client.server_capabilities.tools
+        if client.protocol_version not in MODERN_PROTOCOL_VERSIONS or not (tools and tools.list_changed):
+            return
+        with contextlib.suppress(SubscriptionLost, MCPError, TimeoutError):
+            async with client.listen(tools_list_changed=True) as news:
+                async for _ in news:
+                    await self._refresh(client)
+
+    async def _refresh(self, client: Client) -> None:
+        from mcp.shared.exceptions import MCPError
+
+        with contextlib.suppress(MCPError):
+            self.offers = await _offers(client)
+            self._on_change()
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
+
+    # ---- what a server we started writes to stderr -----------------------------------------------------------------
+
+    _tail = b""
+
+    def _keep_tail(self, data: bytes) -> None:
+        self._tail = (self._tail + data)[-_TAIL:]
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._tail.decode("utf-8", "replace").splitlines() if line.strip()]
+        return f", saying: {one_line(lines[-1], 200)}" if lines else ""
+
+    # ---- calls -------------------------------------------------------------------------------------------------------
+
+    async def call(self, tool: str, arguments: Mapping[str, Json], on_progress: OnProgress) -> CallToolResult:
+        """Call a tool. Raises `Gone` when the session ends meanwhile, `ToolCallError` for a refusal or no answer."""
+        from mcp.shared.exceptions import MCPError
+        from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
+
+        client, seconds = self._client, self.settings.call_seconds
+        if client is None:
+            raise Gone(self.why, was_sent=False)
+        work = self._spawn(
+            client.call_tool(tool, dict(arguments), seconds, _teller(self.settings.name, tool, on_progress))
+        )
+        try:
+            await asyncio.wait({work})
+            if work.cancelled():
+                # Not by us: the session took its calls along.
+                raise Gone(self.why or "it ended", was_sent=True)
+            result: CallToolResult = work.result()
+            return result
+        except asyncio.CancelledError:
+            # Cancelling tells the server to stop; one that does not read any more must not hold the stop up.
+            work.cancel()
+            await asyncio.wait({work}, timeout=_ABANDON_SECONDS)
+            raise
+        except MCPError as error:
+            if error.code == CONNECTION_CLOSED or error.message == "Session terminated":
+                await self._gone()
+                raise Gone(
+                    self.why or "it ended", was_sent=error.code == CONNECTION_CLOSED and not self._refused
+                ) from None
+            if error.code == REQUEST_TIMEOUT:
+                raise ToolCallError(
+                    f"the MCP server {self.settings.name} did not answer within {seconds:g} s."
+                ) from None
+            raise ToolCallError(one_line(error.message)) from None
+
+    async def _gone(self) -> None:
+        """Wait until the session has been left, so that it is known why."""
+        assert self._task
+        self._leave.set()
+        await asyncio.wait({self._task}, timeout=_CLOSE_SECONDS)
+
+
+async def _first(events: set[asyncio.Event]) -> None:
+    waiting = {asyncio.create_task(event.wait()) for event in events}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def _teller(server: str, tool: str, on_progress: OnProgress) -> Any:
+    async def tell(done: float, total: float | None, message: str | None) -> None:
+        told = on_progress(Progress(server, tool, done, total, message or ""))
+        if told is not None:
+            await told
+
+    return tell
+
+
+# ---- the SDK ---------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _client(
+    settings: ServerSettings, ended: asyncio.Event, heard: Any, keep: Callable[[bytes], None]
+) -> AsyncGenerator[Client]:
+    """A client that has shaken hands. ended: set when the server closes its end."""
+    await asyncio.to_thread(_import_sdk)
+    from mcp.client import Client
+    from mcp_types import Implementation
+
+    from .. import __version__
+
+    about = Implementation(name="cellwright", version=__version__)
+    transport = _watched(_streams(settings, keep), ended)
+    async with Client(transport, message_handler=heard, client_info=about, cache=None) as client:
+        yield client
+
+
+def _import_sdk() -> None:
+    """Import what takes seconds, in a thread. Raises `ImportError`."""
+    import jsonschema  # noqa: F401 - the SDK imports it in the middle of the first call
+    import mcp.client  # noqa: F401
+
+    # The SDK logs what goes wrong; without a handler Python would print that into the notebook.
+    logger = logging.getLogger("mcp")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+
+
+@asynccontextmanager
+async def _streams(settings: ServerSettings, keep: Callable[[bytes], None]) -> AsyncGenerator[Any]:
+    if settings.url:
+        import httpx2
+        from mcp.client.streamable_http import streamable_http_client
+
+        # A stream may be silent for long; each call has a limit of its own.
+        patience = httpx2.Timeout(30.0, read=None)
+        async with (
+            httpx2.AsyncClient(headers=dict(settings.headers), timeout=patience) as http,
+            streamable_http_client(settings.url, http_client=http) as streams,
+        ):
+            yield streams
+        return
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    # The SDK adds HOME, PATH and the like to `env`, and nothing else of ours.
+    server = StdioServerParameters(
+        command=settings.command, args=list(settings.args), env=dict(settings.env), cwd=settings.cwd
+    )
+    with await _pipe(keep) as stderr:
+        async with stdio_client(server, stderr) as streams:
+            yield streams
+
+
+async def _pipe(keep: Callable[[bytes], None]) -> Any:
+    """A file to write to; `keep` gets what is written."""
+
+    class Reading(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            keep(data)
+
+    reading, writing = os.pipe()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(Reading, os.fdopen(reading, "rb", 0))
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Any]:
+        try:
+            with os.fdopen(writing, "w", encoding="utf-8") as file:
+                yield file
+        finally:
+            transport.close()
+
+    return opened()
+
+
+@asynccontextmanager
+async def _watched(streams: Any, ended: asyncio.Event) -> AsyncGenerator[Any]:
+    """The streams of a transport; `ended` is set when nothing more can come."""
+    async with streams as (reading, writing):
+        yield _Watched(reading, ended), writing
+
+
+class _Watched:
+    """A stream to read from that says when it is over: the SDK tells only those whose call is under way."""
+
+    def __init__(self, stream: Any, ended: asyncio.Event) -> None:
+        self._stream, self._ended = stream, ended
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __aiter__(self) -> _Watched:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._ended.set()
+            raise
+
+    async def __aenter__(self) -> _Watched:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> Any:
+        return await self._stream.__aexit__(*exc)
+
+
+async def _offers(client: Client) -> tuple[Offer, ...]:
+    """All tools of the server, page by page."""
+    found: list[Offer] = []
+    cursor: str | None = None
+    if client.server_capabilities.tools is None:
+        return ()
+    for _ in range(_PAGES):
+        page = await client.list_tools(cursor=cursor, cache_mode="refresh")
+        found += page.tools
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return tuple(found)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _is_refused(error: BaseException) -> bool:
+    """True when nothing was sent, because nobody listens there."""
+    try:
+        import httpx2
+    except ImportError:
+        return False
+    return isinstance(_leaf(error), httpx2.ConnectError | httpx2.ConnectTimeout)
+
+
+def _worded(error: BaseException, settings: ServerSettings) -> str:
+    error = _leaf(error)
+    if isinstance(error, ImportError) and (error.name or "").startswith("mcp"):
+        return 'it needs the package mcp: pip install "cellwright[mcp]"'
+    from mcp.shared.exceptions import MCPError
+
+    if isinstance(error, FileNotFoundError) and not settings.url:
+        missing = settings.cwd if settings.cwd and not settings.cwd.is_dir() else settings.command
+        return f"there is no {'folder' if missing is settings.cwd else 'command'} {str(missing)!r}"
+    if isinstance(error, MCPError) and error.message == "Connection closed":
+        return "it ended before it had answered"
+    if isinstance(error, MCPError) and settings.url:
+        return f"what answers there is no MCP server ({one_line(error.message)})"
+    if _is_refused(error):
+        return f"nothing answers there ({one_line(str(error))})"
+    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
