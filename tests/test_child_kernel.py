@@ -8,7 +8,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +33,14 @@ class TestChildKernel(SandboxConformance):
         await kernel.close()
 
 
-def ipc_folders() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("cw-*")}
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[Path]:
+    """Where this test's kernels make their temporary folders, and nobody else does."""
+    before, path = tempfile.tempdir, Path(tempfile.mkdtemp(prefix="t-"))
+    tempfile.tempdir = str(path)
+    yield path
+    tempfile.tempdir = before
+    path.rmdir()  # fails where something was left
 
 
 def is_alive(pid: int) -> bool:
@@ -44,30 +50,29 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def test_closing_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
-    before = ipc_folders()
+async def test_closing_leaves_no_process_and_no_folder(tmp_path: Path, folders: Path) -> None:
     kernel = ChildKernel(workspace=tmp_path, isolation=OPEN)
     seen = Seen(kernel)
     pid = int(await seen.result("import os; os.getpid()"))
-    mine = ipc_folders() - before
-    assert mine
+    assert list(folders.iterdir())
     assert is_alive(pid)
     await kernel.close()
     await asyncio.sleep(0.1)
     assert not is_alive(pid)
-    assert not mine & ipc_folders()
+    assert not list(folders.iterdir())
 
 
-async def test_a_dead_kernel_leaves_no_folder(tmp_path: Path) -> None:
-    before = ipc_folders()
+async def test_a_dead_kernel_leaves_no_folder(tmp_path: Path, folders: Path) -> None:
     kernel = ChildKernel(workspace=tmp_path)
     seen = Seen(kernel)
     await seen.run("1")
-    first = ipc_folders() - before
+    first = set(folders.iterdir())
+    assert first
     await seen.run("import os; os._exit(1)")
     assert await seen.is_usable()
+    assert not first & set(folders.iterdir())
     await kernel.close()
-    assert not first & ipc_folders()
+    assert not list(folders.iterdir())
 
 
 @pytest.mark.parametrize(("level", "passed"), [("process", "['PLAIN']"), ("auto", "[]")])

@@ -284,7 +284,11 @@ def test_doctor_starts_a_sandbox_and_shows_no_key(tmp_path: Path) -> None:
     done = cellwright("doctor", folder=tmp_path, MISTRAL_API_KEY="very-secret")
     assert "very-secret" not in done.stdout + done.stderr
     assert "MISTRAL_API_KEY" in done.stdout
-    assert re.search(r"^ok +sandbox +python3, Python 3\.\d+\.\d+: started and ended in \d", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^ok +sandbox +python3, Python 3\.\d+\.\d+, isolated by (bwrap|landlock), network none: started and ended",
+        done.stdout,
+        re.MULTILINE,
+    )
 
 
 def test_model_list_says_which_one_would_answer(tmp_path: Path) -> None:

@@ -12,17 +12,20 @@ from cellwright.events import (
     ActionProposed,
     AnswerGiven,
     AnyEvent,
+    Compacted,
     Event,
     NoAction,
     Output,
+    Planned,
     ReplyDelta,
     ReplyReceived,
     RunEnded,
     RunStarted,
+    Told,
     ToolCalled,
     ValuePut,
 )
-from cellwright.facts import SandboxFacts, ToolFacts, Totals, Usage
+from cellwright.facts import SandboxFacts, ToolFacts, ToolUse, Totals, Usage
 from cellwright.limits import Limits
 from cellwright.outputs import Clear, Display, Failure, Stream, show
 from cellwright.run import Run
@@ -41,6 +44,10 @@ EXAMPLES: list[Event] = [
     ValuePut(name="x", form="json", value=[1, {"a": None}]),
     ReplyDelta(step=1, text="x"),
     ReplyReceived(step=1, text="ü ✓", usage=Usage(1, 2, 3, 4, True), cost=None, seconds=0.5, parameters={"t": 0.0}),
+    ReplyReceived(step=1, text="", usage=Usage(), cost=0.1, seconds=0.5, calls=(ToolUse("c1", "f", '{"a": 1}'),)),
+    Told(step=1, text="t", by="planning"),
+    Planned(step=1, text="1. x", usage=Usage(1, 2), cost=0.1, seconds=0.5),
+    Compacted(step=3, kept=2, characters=1000),
     ActionProposed(step=1, thought="t", code="c"),
     ActionDecided(step=1, verdict="denied", by="guard", code="c", reason="no"),
     Output(step=1, output=Stream("stdout", "\x1b[31mx")),

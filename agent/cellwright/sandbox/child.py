@@ -186,6 +186,8 @@ class ChildKernel(KernelServices):
         await self._discard()
         if self._workspace and self._given_workspace is None and self.isolation.level != "process":
             drop_if_empty(self._workspace)
+            if not self._workspace.exists():
+                self._workspace = None  # a sandbox that is started again gets a new one
 
     async def _discard(self) -> None:
         self._facts = None
