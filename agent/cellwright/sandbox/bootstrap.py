@@ -28,7 +28,9 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
     kernel = shell.kernel
     lock = threading.RLock()
     ask_host = kernel.raw_input
-    MESSAGE = 8 << 20  # noqa: N806 - characters; the host drops the connection at twice as many bytes
+    MESSAGE = 7 << 20  # noqa: N806 - characters; at a few more bytes the host drops the connection
+    REPLY = 30 << 20  # noqa: N806 - the same for a value that is asked for
+    DISPLAYS = 5_000  # noqa: N806 - of one cell
     PIECE = 1 << 16  # noqa: N806 - characters of one message of printed text
     stock_input_request = kernel._input_request
 
@@ -52,7 +54,7 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
     def call(request):
         __tracebackhide__ = True  # our frames say nothing to whoever reads the traceback
         encoded = json.dumps(request)
-        if len(encoded) > MESSAGE:
+        if len(json.dumps(encoded)) > MESSAGE:  # as it is sent
             raise ToolCallError(f"the call is {len(encoded) >> 20} MB; at most {MESSAGE >> 20} MB can cross")
         # One call at a time: stdin has one reply socket, and threads would steal each other's replies.
         with lock:
@@ -109,7 +111,7 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
         encoded = ""
         with contextlib.suppress(TypeError, ValueError, RecursionError):
             encoded = json.dumps(request)
-        if not 0 < len(encoded) <= MESSAGE:  # it stays in the sandbox, and its beginning is shown
+        if not encoded or len(json.dumps(encoded)) > MESSAGE:  # it stays in the sandbox, and its beginning is shown
             text = shortened(str(data.get("text/plain", "")))
             encoded = json.dumps({"answer": {"data": {"text/plain": text}, "type_name": type(answer).__name__}})
         with lock:
@@ -119,7 +121,13 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
     # ---- what is shown is bounded ---------------------------------------------------------------------------------
 
     # The host bounds it, too, for code that undoes this. Here it costs the least, and nothing gets lost on the way.
-    room = {"text": output_bytes, "drawn": 16 * output_bytes, "dropped": 0}
+    room = {}
+
+    def begin_cell(info=None):
+        room.update(text=output_bytes, drawn=16 * output_bytes, dropped=0, displays=DISPLAYS)
+
+    begin_cell()
+    shell.events.register("pre_run_cell", begin_cell)
 
     def shortened(text, limit=output_bytes):
         return text if len(text) <= limit else f"{text[:limit]}… {len(text) - limit:,} more characters"
@@ -159,22 +167,24 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
 
         stream.flush, stream._flush_buffers = paced_flush, pieces
 
-        def begin_cell(info):
+        def begin_to_bound(info):
             stream.write = bounded_write  # here, because IPython puts its own back after the bootstrap cell
-            room.update(text=output_bytes, drawn=16 * output_bytes, dropped=0)
 
-        def say_what_was_dropped(result):
-            if room["dropped"] and stream is sys.stderr:
-                write(f"\n… {room['dropped']:,} more characters of output were not kept.\n")
-                room["dropped"] = 0
-
-        shell.events.register("pre_run_cell", begin_cell)
-        shell.events.register("post_run_cell", say_what_was_dropped)
+        shell.events.register("pre_run_cell", begin_to_bound)
+        return write
 
     shell._tee = lambda channel: contextlib.nullcontext()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "_flush_buffers"):
-            bound(stream)
+    bound(sys.stdout)
+    write_stderr = bound(sys.stderr)
+
+    def say_what_was_dropped(result):
+        more = [f"{room['dropped']:,} more characters of output"] if room["dropped"] else []
+        more += [f"{-room['displays']:,} more displays"] if room["displays"] < 0 else []
+        if more:
+            write_stderr(f"\n… {' and '.join(more)} were not kept.\n")
+            room.update(dropped=0, displays=0)
+
+    shell.events.register("post_run_cell", say_what_was_dropped)
 
     def length(value):
         if isinstance(value, dict):
@@ -196,24 +206,38 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
             return [shortened(line, PIECE) for line in value[-100:] if isinstance(line, str)]
         return value if isinstance(value, (int, float)) else {}
 
-    def bounded_content(content):
+    def bounded_content(content, limit):
         """A message that would cost the host its connection, without what is too large in it."""
         try:
-            if length(content) <= MESSAGE:
+            if length(content) <= limit:
                 return content
         except RecursionError:
             pass  # what is so deep is refused by JSON in any case
         return {key: fitting(key, value) for key, value in content.items()}
 
     stock_send = kernel.session.send
+    shown = {"left": 500.0, "last": time.monotonic()}
+
+    def is_one_too_many():
+        """Count a display. Where many come, wait a little: what the host is too slow for would get lost on the way."""
+        room["displays"] -= 1
+        now = time.monotonic()
+        shown["left"] = min(500.0, shown["left"] + 500 * (now - shown["last"])) - 1
+        shown["last"] = now
+        if room["displays"] >= 0 and shown["left"] < 0 and threading.current_thread() is threading.main_thread():
+            time.sleep(0.002)
+        return room["displays"] < 0
 
     def send(stream, msg_or_type, content=None, *args, **kwargs):
-        if isinstance(msg_or_type, dict):
-            bounded = bounded_content(msg_or_type["content"])
-            if bounded is not msg_or_type["content"]:
-                msg_or_type = {**msg_or_type, "content": bounded}
+        is_whole = isinstance(msg_or_type, dict)
+        kind = msg_or_type["header"]["msg_type"] if is_whole else msg_or_type
+        if kind in ("display_data", "update_display_data", "clear_output") and is_one_too_many():
+            return None
+        limit = REPLY if kind == "execute_reply" else MESSAGE
+        if is_whole:
+            msg_or_type = {**msg_or_type, "content": bounded_content(msg_or_type["content"], limit)}
         elif isinstance(content, dict):
-            content = bounded_content(content)
+            content = bounded_content(content, limit)
         return stock_send(stream, msg_or_type, content, *args, **kwargs)
 
     kernel.session.send = send

@@ -143,7 +143,7 @@ class Cell:
         if self._text_dropped:
             dropped.append(f"{self._text_dropped:,} more characters of output")
         if self._outputs_dropped:
-            dropped.append(f"{self._outputs_dropped:,} more displays")
+            dropped.append(f"{self._outputs_dropped:,} more outputs")
         if dropped and self.callbacks:
             await self._pass_on(Stream("stderr", f"\n… {' and '.join(dropped)} were not kept.\n"))
 

@@ -21,11 +21,16 @@ from . import relay
 
 if TYPE_CHECKING:
     import zmq.asyncio
+    from jupyter_client.asynchronous.client import AsyncKernelClient
     from jupyter_client.session import Session
 
-MESSAGE_BYTES = 16 << 20
-"""A larger part of a message is not read at all: ZeroMQ closes the connection for good (`until_closed`)."""
-QUEUED = 8
+MESSAGE_BYTES = 8 << 20
+"""A larger part of an output or of a call is not read: ZeroMQ closes the connection for good (`until_closed`)."""
+REPLY_BYTES = 32 << 20
+"""The same for replies, which bring tables."""
+STREAM_BYTES = 1 << 20
+"""Of printed text in one message. The bootstrap cell has it sent in pieces of a sixteenth."""
+QUEUED = 2
 """Messages that wait unread in the host's memory, each of at most that size; the others wait in the sandbox."""
 HEADER_BYTES = 1 << 16
 QUICK_BYTES = 1 << 14
@@ -54,21 +59,30 @@ class Message:
     """It was not read; `content` is empty."""
 
 
-def context() -> zmq.asyncio.Context:
-    """A ZeroMQ context whose sockets take no message larger than `MESSAGE_BYTES`, and few at once."""
-    import zmq.asyncio
+def open_channels(client: AsyncKernelClient) -> None:
+    """Start a client's channels; no message beyond the limits comes in, and few at once."""
+    import zmq
 
-    made = zmq.asyncio.Context()
-    made.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
-    made.setsockopt(zmq.RCVHWM, QUEUED)
-    return made
+    # A socket takes the context's options when it is made, and a client makes its sockets when they are asked for.
+    client.context.setsockopt(zmq.RCVHWM, QUEUED)
+    client.context.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES)
+    assert client.shell_channel
+    client.context.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
+    client.start_channels(hb=False)
 
 
 async def receive(channel: Any, seconds: float | None = None) -> Message | None:
     """The next message of a jupyter_client channel; None when none came in time, or what came is none."""
-    if not await channel.socket.poll(None if seconds is None else int(seconds * 1000)):
-        return None
-    parts = await channel.socket.recv_multipart()
+    socket = channel.socket
+    try:
+        if not await socket.poll(None if seconds is None else int(seconds * 1000)):
+            return None
+        parts = await socket.recv_multipart()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if socket is channel.socket or (task and task.cancelling()):
+            raise
+        return None  # `connect_again` has closed this socket
     # While messages wait, neither call suspends: without this, a flood of them stops every other task, timeouts too.
     await asyncio.sleep(0)
     try:
@@ -91,7 +105,7 @@ def read(session: Session, parts: list[bytes]) -> Message:
     kind, belongs_to = _object(header)["msg_type"], _object(parent).get("msg_id", "")
     if not isinstance(kind, str) or not isinstance(belongs_to, str):
         raise TypeError("an id is no text")
-    if not _is_affordable(content):
+    if (len(content) > STREAM_BYTES and kind == "stream") or not _is_affordable(content):
         return Message(kind, belongs_to, {}, len(content), is_too_large=True)
     return Message(kind, belongs_to, _object(content), len(content))
 
@@ -110,29 +124,41 @@ async def until_closed(channel: Any) -> None:
     """
     import zmq
 
-    events = channel.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    socket = channel.socket
+    events = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     try:
         await events.recv_multipart()
     finally:
-        channel.socket.disable_monitor()
+        socket.disable_monitor()
 
 
-def connect_again(channel: Any) -> None:
-    """Open a channel's connection anew. Only iopub goes on after that; a request that waits has lost its reply."""
-    address = channel.socket.last_endpoint
-    channel.socket.disconnect(address)
-    channel.socket.connect(address)
+def connect_again(channel: Any, context: zmq.asyncio.Context) -> None:
+    """Hear a kernel's outputs again, on a new socket. (For replies there is no such way: they are lost.)
+
+    Not by `disconnect` and `connect`: where the first part of a message has been fetched, libzmq then ends the process
+    ("Assertion failed: !_more").
+    """
+    import zmq
+
+    old = channel.socket
+    channel.socket = context.socket(zmq.SUB)
+    channel.socket.linger = 0
+    channel.socket.subscribe(b"")
+    channel.socket.connect(old.last_endpoint.decode())
+    old.close(linger=0)
 
 
 def expression(reply: Mapping[str, Json], name: str) -> Json:
-    """The value of a user expression in an `execute_reply`.
+    """The value of a user expression in an `execute_reply`; None when there was none.
 
     Raises `ValueNotTransferable` when it failed, `SandboxDied` when the reply is none.
     """
     if reply.get("status") != "ok":
         raise SandboxDied(f"it refused a request: {one_line(relay.word(reply.get('evalue')))}")
     with believed():
-        result = reply["user_expressions"][name]
+        result = reply["user_expressions"].get(name)
+        if result is None:
+            return None
         if result.get("status") == "error":
             raise ValueNotTransferable(one_line(relay.word(result.get("evalue"))))
         return result["data"]["application/json"]
