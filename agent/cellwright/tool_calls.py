@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Literal, TypeAlias
 
-from .errors import ToolCallError, ToolError, one_line
+from .errors import CellwrightError, ToolCallError, one_line
 from .outputs import Json
 from .secrets import redacted
 from .tool_schema import as_json
@@ -56,7 +56,7 @@ class Caller:
                 result = await _run(call, on_progress)
         except _Unheard as unheard:
             raise unheard.error from None
-        except ToolError as error:
+        except CellwrightError as error:
             raise ToolCallError(redacted(f"{name}: {one_line(str(error))}")) from error
         except Exception as error:  # a tool is somebody else's code and may raise anything
             if clock.expired():

@@ -131,6 +131,8 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request to a checked address of its host; certificates are still checked for the name."""
+        if request.url.scheme not in ("http", "https"):
+            raise httpx.UnsupportedProtocol(request.url.scheme)
         if request.url.userinfo:
             raise ToolCallError(f"{request.url.host}: addresses with a user and password in them are not opened.")
         host = request.url.raw_host.decode("ascii")

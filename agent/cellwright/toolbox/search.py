@@ -137,4 +137,4 @@ class WikipediaSearchTool(Tool):
             query: dict[str, Json] = said.get("query", {})
             return query
         except (ValueError, AttributeError, TypeError):
-            raise ToolCallError(f"{answer.url} did not answer as a MediaWiki API does ({answer.kind}).") from None
+            raise ToolCallError(f"{self.base_url} does not answer as a MediaWiki API ({answer.kind}).") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import html
 import re
 from urllib.parse import urljoin
 
@@ -13,7 +15,7 @@ from .packages import need
 
 _HTML = ("text/html", "application/xhtml+xml")
 _TEXT = re.compile(r"text/.*|application/(json|xml|javascript|.*\+json|.*\+xml)")
-_UNSEEN = ["script", "style", "noscript", "template", "svg", "head", "iframe"]
+_UNSEEN = ["script", "style", "noscript", "template", "svg", "head", "title", "iframe"]
 
 
 class VisitWebpageTool(Tool):
@@ -69,16 +71,16 @@ def _markdown(page: Fetched) -> str:
     from bs4 import BeautifulSoup
     from markdownify import MarkdownConverter
 
-    # Text, not bytes, where the server names the charset; else the page's own <meta> is looked at.
-    source = _decoded(page) if page.charset else page.body
+    if b"<" not in page.body:  # BeautifulSoup would warn of what looks like an address or a file's name
+        return html.unescape(_decoded(page))
     # html.parser takes XHTML's first line for data, and warns.
-    source = (
-        re.sub(r"^\s*<\?xml[^>]*>", "", source)
-        if isinstance(source, str)
-        else re.sub(rb"^\s*<\?xml[^>]*>", b"", source)
-    )
+    body = re.sub(rb"^\s*<\?xml[^>]*>", b"", page.body)
     try:
-        soup = BeautifulSoup(source, "html.parser")
+        charset = codecs.lookup(page.charset or "").name
+    except LookupError:  # none was named, or none that exists: the page's own <meta> is looked at
+        charset = None
+    try:
+        soup = BeautifulSoup(body, "html.parser", from_encoding=charset)
         title = soup.title.get_text(" ", strip=True) if soup.title else ""
         for unseen in soup.find_all(_UNSEEN):
             unseen.decompose()
