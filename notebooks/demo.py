@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -136,10 +137,14 @@ def _essence(cell: NotebookNode) -> list[object]:
 
 async def _execute(made: NotebookNode, kernel_name: str) -> NotebookNode:
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     place = {"metadata": {"path": str(FOLDER)}}
-    client = NotebookClient(made, kernel_name=kernel_name, timeout=None, resources=place)
-    with LOG.open("a") as log:  # what kernels say on starting would stand between the steps
+    # Files as sockets: a port that was free a moment ago may be taken, and then the kernel dies on starting.
+    with TemporaryDirectory(prefix="cw-") as folder, LOG.open("a") as log:
+        sockets = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/k.json"}})
+        client = NotebookClient(made, kernel_name=kernel_name, timeout=None, resources=place, config=sockets)
+        # What kernels say on starting would stand between the steps.
         return await client.async_execute(stdout=log, stderr=log)
 
 

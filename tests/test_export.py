@@ -390,12 +390,19 @@ def without_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def run_again(path: Path, folder: Path) -> Any:
     """The notebook at `path`, executed; an error that is not marked as expected raises."""
+    from tempfile import TemporaryDirectory
+
     import nbformat
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     made = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    client = NotebookClient(made, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-    return await client.async_execute()
+    place = {"metadata": {"path": str(folder)}}
+    # Files as sockets: a port that was free a moment ago may be taken by another test's kernel.
+    with TemporaryDirectory(prefix="cw-") as short:
+        sockets = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{short}/k.json"}})
+        client = NotebookClient(made, timeout=60, kernel_name="python3", resources=place, config=sockets)
+        return await client.async_execute()
 
 
 def essence(outputs: Any) -> list[Any]:

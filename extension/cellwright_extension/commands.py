@@ -102,7 +102,7 @@ async def sandbox(session: Session, **given: Json) -> object:
     elif running:
         facts = await session.agent.sandbox.start()
         text += (
-            f"\nrunning:        {facts.isolation}, Python {facts.python}, in {facts.workspace}\n{facts.note}".rstrip()
+            f"\n{'running':15} {facts.isolation}, Python {facts.python}, in {facts.workspace}\n{facts.note}".rstrip()
         )
     return Text(text)
 
