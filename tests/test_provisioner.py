@@ -468,8 +468,9 @@ async def test_no_process_is_left_behind(workspace: Path, level: str, how: str) 
     await manager.start_kernel()
     kernel = Kernel(manager)
     await kernel.connect()
-    await kernel.run(f"%%bash\nsetsid sleep {mark} & nohup sleep {mark} >/dev/null 2>&1 &\n(sleep {mark} &)\ntrue")
-    assert len(running(mark)) >= 3
+    start = "import subprocess as s; s.Popen(['sleep', m], start_new_session=True); s.Popen(['sleep', m])"
+    await kernel.run(f"m = '{mark}'; {start}; s.run(['sh', '-c', f'(setsid nohup sleep {{m}} >/dev/null 2>&1 &)'])")
+    assert await until(lambda: len(running(mark)) == 3)
     if how == "death":
         kernel.client.execute("import os; os.kill(os.getpid(), 9)")
         assert await kernel.ended() == -signal.SIGKILL
@@ -598,7 +599,13 @@ for _ in range(4):
         x = bytearray(150 << 20); x[::4096] = b"x" * len(x[::4096]); time.sleep(30); os._exit(0)
 time.sleep(30)
 """
-SHARED = "import mmap; m = mmap.mmap(-1, 500 << 20); m.write(b'x' * (500 << 20)); import time; time.sleep(30)"
+SHARED = """
+import mmap, time
+m = mmap.mmap(-1, 500 << 20)
+for i in range(500):
+    m.write(b"x" * (1 << 20))
+time.sleep(30)
+"""
 DISK = "import time\nfor i in range(40): open(f'f{i}', 'wb').write(bytes(1 << 20)); time.sleep(0.01)\ntime.sleep(30)"
 DELETED = """
 import os, time
