@@ -11,6 +11,8 @@ import functools
 import inspect
 import json
 import keyword
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
@@ -55,6 +57,11 @@ class Described:
     ) -> None:
         self.name = name
         self._signature = inspect.signature(function)
+        # Function calls of providers give every argument by name, so no argument is positional only to who calls.
+        parameters = self._signature.parameters.values()
+        self._callable = inspect.Signature(
+            [p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p.kind is p.POSITIONAL_ONLY else p for p in parameters]
+        )
         self._hints = _hints(name, function, inputs or {}, output_type)
         self._adapter = self._made_adapter()
         said, documented, self._returns = _documentation(function)
@@ -93,15 +100,16 @@ class Described:
         from pydantic_core import ArgsKwargs
 
         try:
-            bound = self._signature.bind(*args, **kwargs)
+            bound = self._callable.bind(*args, **kwargs)
         except TypeError as error:
             raise ToolCallError(f"{self.name}: {error}. Its signature is {self.facts.signature}.") from None
         try:
             checked = self._adapter.validate_python(ArgsKwargs((), dict(bound.arguments)))
         except ValidationError as error:
             raise ToolCallError(f"{self.name}: {self._worded(error.errors(), bound.arguments)}") from None
-        bound.arguments = {name: checked[name] for name in self._signature.parameters}
-        return bound
+        return inspect.BoundArguments(
+            self._signature, OrderedDict((name, checked[name]) for name in self._signature.parameters)
+        )
 
     def _worded(self, errors: Sequence[Any], given: Mapping[str, Any]) -> str:
         """What is wrong with the first argument that is: where, what was expected, what was got."""
@@ -155,12 +163,20 @@ class Described:
         return schema
 
     def _signature_text(self) -> str:
-        properties = self.schema["properties"]
+        required = self.schema.get("required", ())
+        # A default that only the function knows, from a factory, is shown as `...`: it may be left out.
+        defaults = {
+            name: repr(field["default"]) if "default" in field else "..."
+            for name, field in self.schema["properties"].items()
+            if name not in required
+        }
         parts = [
-            f"{name}: {hint_text(self._hints[name])}"
-            + (f" = {properties[name]['default']!r}" if "default" in properties[name] else "")
+            f"{name}: {hint_text(self._hints[name])}" + (f" = {defaults[name]}" if name in defaults else "")
             for name in self._signature.parameters
         ]
+        named = [name for name, p in self._signature.parameters.items() if p.kind is p.KEYWORD_ONLY]
+        if named:
+            parts.insert(len(parts) - len(named), "*")
         returned = f" -> {hint_text(result_hint(self._hints['return']))}" if "return" in self._hints else ""
         return f"{self.name}({', '.join(parts)}){returned}"
 
@@ -247,5 +263,5 @@ def _place(loc: Sequence[str | int], given: Any) -> str:
 
 def _expected(error: Mapping[str, Any]) -> str:
     """pydantic's message, as what was expected: `a valid integer`."""
-    said = str(error["msg"]).split(", unable to")[0]
+    said = re.split(", (?:unable to|got) ", str(error["msg"]))[0]
     return said.removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
