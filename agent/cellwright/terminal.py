@@ -114,9 +114,12 @@ class Screen:
 
     def _erase(self, what: str) -> None:
         row = self._rows[self.row]
-        end = len(row) if what == "2" else min(self._column + 1, len(row)) if what == "1" else 0
-        row[:end] = [" "] * end
-        if what in ("", "0"):
+        if what == "2":
+            row.clear()
+        elif what == "1":
+            end = min(self._column + 1, len(row))
+            row[:end] = [" "] * end
+        else:
             del row[self._column :]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,7 @@ async def until_closed(channel: Any) -> None:
         socket.disable_monitor()
 
 
-def connect_again(channel: Any, context: zmq.asyncio.Context) -> None:
+def connect_again(channel: Any, context: zmq.Context[Any]) -> None:
     """Hear a kernel's outputs again, on a new socket. (For replies there is no such way: they are lost.)
 
     Not by `disconnect` and `connect`: where the first part of a message has been fetched, libzmq then ends the process
@@ -146,6 +146,25 @@ def connect_again(channel: Any, context: zmq.asyncio.Context) -> None:
     channel.socket.subscribe(b"")
     channel.socket.connect(old.last_endpoint.decode())
     old.close(linger=0)
+
+
+async def keep_hearing(client: AsyncKernelClient, on_loss: Callable[[], None]) -> None:
+    """Hear outputs again whenever one was too large to be read; `on_loss` is called each time."""
+    while True:
+        await until_closed(client.iopub_channel)
+        connect_again(client.iopub_channel, client.context)
+        on_loss()
+
+
+async def until_replies_are_lost(client: AsyncKernelClient) -> None:
+    """Wait until nothing more can be heard of what the kernel replies or asks."""
+    channels = (client.shell_channel, client.stdin_channel)
+    waiting = [asyncio.create_task(until_closed(channel)) for channel in channels]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 def expression(reply: Mapping[str, Json], name: str) -> Json:
