@@ -15,7 +15,7 @@ from ..outputs import CellOutput, Clear, Display, Failure, Stream
 from .markup import clean_html, clean_latex, clean_markdown, clean_svg
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ..outputs import Json, MimeBundle
 
@@ -32,13 +32,13 @@ PAYLOADS = 20
 LARGEST_SIDE = 10_000
 """Pixels, as an image's metadata may ask for them."""
 
-_TEXT_CLEANERS = {
+TEXT_TYPES: Mapping[str, Callable[[str], str]] = {
     "text/markdown": clean_markdown,
     "text/latex": clean_latex,
     "text/html": clean_html,
     "image/svg+xml": clean_svg,
 }
-_PARSED = {"application/json", *_TEXT_CLEANERS}
+_PARSED = {"application/json", *TEXT_TYPES}
 _FIGURE_TYPE = re.compile(r"application/vnd\.(plotly\.v1|vegalite\.v\d{1,2})\+json\Z")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*\Z")
 
@@ -137,7 +137,7 @@ def _clean(mime: str, content: Json) -> Json:
         return None
     if mime == "text/plain":
         return clean_text(content)
-    if cleaner := _TEXT_CLEANERS.get(mime):
+    if cleaner := TEXT_TYPES.get(mime):
         return cleaner(clean_text(content)) or None
     return content if mime in IMAGE_TYPES and _BASE64.match(content) else None
 
