@@ -190,6 +190,21 @@ def stack() -> None:
     deeper(0)
 
 
+def suicide() -> None:
+    """A process that kills itself."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash() -> None:
+    """A process that crashes, as extension modules do."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hard_exit() -> None:
+    """A process that leaves without a word."""
+    os._exit(3)
+
+
 def stopped() -> None:
     """A process that has stopped itself, and neither ends nor answers."""
     os.kill(os.getpid(), signal.SIGSTOP)

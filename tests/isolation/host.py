@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,11 +91,18 @@ class Host:
         self.is_prepared = False
 
     def new_sandbox(self, **limits: Any) -> Any:
+        """A sandbox at the level; `landlock-alone` is level landlock where the system grants no namespaces."""
+        from cellwright.outputs import Json
         from cellwright.sandbox.child import ChildKernel
         from cellwright.sandbox.isolation import Isolation
 
-        readable = Path(self.targets.bait["readable"])
-        isolation = Isolation(level=self.level, read=(readable,), **limits)  # type: ignore[arg-type]  # checked there
+        class Alone(Isolation):
+            def as_config(self, workspace: Path) -> Mapping[str, Json]:
+                return {**super().as_config(workspace), "namespaces": False}
+
+        made = Alone if self.level == "landlock-alone" else Isolation
+        level: Any = self.level.removesuffix("-alone")
+        isolation = made(level=level, read=(Path(self.targets.bait["readable"]),), **limits)
         return ChildKernel(workspace=self.targets.workspace, isolation=isolation)
 
     async def attack(self, module: str, name: str) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from isolation import attack_files, attack_jupyter, attack_kernel, attack_networ
 
 MODULES = [attack_tools, attack_files, attack_processes, attack_network, attack_kernel, attack_jupyter]
 
-Level = Literal["bwrap", "landlock"]
+Level = Literal["bwrap", "landlock", "landlock-alone"]
+"""Level landlock takes namespaces where it can have them; `landlock-alone` is the same where it can't."""
 User = Literal["root", "user"]
-LEVELS: tuple[Level, ...] = ("bwrap", "landlock")
+LEVELS: tuple[Level, ...] = ("bwrap", "landlock", "landlock-alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,15 @@ CONTROL: Mapping[str, str] = {
 }
 """Why a row has no control, or one as root only; all others are reached by everybody where nothing isolates."""
 
-REACHED: Mapping[tuple[Level, str], str] = {}
+_NAMES = "Landlock does not watch who asks for a file's facts, only who opens it"
+_LISTENERS = "without a network namespace /proc/self/net is the machine's: what listens is seen, not reached"
+
+REACHED: Mapping[tuple[Level, str], str] = {
+    ("landlock", "learn_of_file"): _NAMES,
+    ("landlock-alone", "learn_of_file"): _NAMES,
+    ("landlock-alone", "see_host_ports"): _LISTENERS,
+    ("landlock-alone", "see_host_unix_sockets"): _LISTENERS,
+}
 """Rows that a level can't block, and why."""
 
 

@@ -1,4 +1,8 @@
-"""Every bomb, at every level: it ends soon, its cause is said in one line, the host does not feel it, work goes on."""
+"""Every bomb, at every level: it ends soon, its cause is said in one line, the host does not feel it, work goes on.
+
+Where level landlock has namespaces it has what it has without them and more, so the bombs are tried without; those that
+end a process, which namespaces change, are tried with them, too.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +41,11 @@ class Bomb:
     """Time that the action is given; those that run into it end then."""
     users: list[User] = field(default_factory=lambda: USERS[:1])
     """As whom it is tried. Counting processes differs between root and others."""
+    levels: tuple[Level, ...] = ("bwrap", "landlock-alone")
 
 
 OUT_OF_MEMORY = r"Failed.*MemoryError|Died.*(memory|SIGKILL)"
-FULL = r"Failed.*(No space left|File too large)|Died.*(memory|workspace|tmp|files)"
+FULL = r"Failed.*(No space left|File too large)|Died.*(memory|workspace|temporary|files)"
 OUT_OF_TIME = "TimedOut"
 
 BOMBS = {
@@ -64,12 +69,15 @@ BOMBS = {
     "one_huge_display": Bomb("Finished|Died"),
     "printing_thread": Bomb("Finished"),
     "printing_past_python": Bomb(OUT_OF_TIME + "|Finished|Failed", 2.0),
-    "infinite_loop": Bomb(OUT_OF_TIME, 1.0),
-    "ignored_interrupt": Bomb(OUT_OF_TIME, 1.0),
-    "interrupt_switched_off": Bomb(OUT_OF_TIME, 1.0),
-    "interrupt_blocked": Bomb(OUT_OF_TIME, 1.0),
+    "infinite_loop": Bomb(OUT_OF_TIME, 0.5),
+    "ignored_interrupt": Bomb(OUT_OF_TIME, 0.5),
+    "interrupt_switched_off": Bomb(OUT_OF_TIME, 0.5),
+    "interrupt_blocked": Bomb(OUT_OF_TIME, 0.5),
+    "suicide": Bomb("Died.*SIGKILL", levels=LEVELS),
+    "crash": Bomb("Died.*SIGSEGV", levels=LEVELS),
+    "hard_exit": Bomb("Died.*exit status 3", levels=LEVELS),
     "stack": Bomb("Died.*SIGSEGV|Failed.*(MemoryError|RecursionError)|Died.*memory"),
-    "stopped": Bomb(OUT_OF_TIME, 1.0),
+    "stopped": Bomb(OUT_OF_TIME, 0.5, levels=LEVELS),
 }
 
 
@@ -78,11 +86,19 @@ def test_every_bomb_is_tried() -> None:
     assert names == set(BOMBS)
 
 
-@pytest.mark.parametrize(
-    ("user", "name"),
-    [pytest.param(user, name, id=f"{user}-{name}") for name, bomb in BOMBS.items() for user in bomb.users],
-)
-@pytest.mark.parametrize("level", LEVELS)
+DROWNING = {"printing_thread", "endless_display", "endless_flushed_print"}
+"""After these, messages of the next cell may be lost among theirs; its end is not."""
+
+CASES = [
+    (level, user, name)
+    for level in LEVELS
+    for user in USERS
+    for name, bomb in BOMBS.items()
+    if level in bomb.levels and user in bomb.users
+]
+
+
+@pytest.mark.parametrize(("level", "user", "name"), CASES)
 def test_bomb(hosts: Callable[[str, str], Ask], level: Level, user: User, name: str) -> None:
     bomb = BOMBS[name]
     code = f"{inspect.getsource(bombs)}\n{name}()"
@@ -96,7 +112,7 @@ def test_bomb(hosts: Callable[[str, str], Ask], level: Level, user: User, name: 
     assert found["grown"] < GROWN_BYTES, f"{found['grown'] / MIB:.0f} MiB"
     assert found["slowest"] < SLOWEST_SECONDS
     assert found["after"]["kind"] == "Finished", found["after"]
-    assert "42" in found["after"]["text"] or name == "printing_thread", "that one drowns the next cell's output, too"
+    assert "42" in found["after"]["text"] or name in DROWNING, found["after"]
 
 
 def last_line(text: str) -> str:

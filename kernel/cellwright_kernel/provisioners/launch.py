@@ -38,7 +38,7 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         signal.signal(signal.SIGINT, signal.default_int_handler)
         become_kernel(plan, us)
-    signal.signal(signal.SIGTERM, lambda *_: end(ENDED_BY_SIGNAL + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: end(ENDED_BY_SIGNAL + signal.SIGKILL))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     while True:
         ended, status = os.waitpid(-1, 0)
@@ -54,10 +54,12 @@ def become_kernel(plan: dict[str, object], launcher: int) -> NoReturn:
         become(plan["uid"])
     die_with(launcher, signal.SIGKILL)
     if plan["namespaces"] and take_namespaces():
-        kernel = os.fork()
-        if kernel:
-            wait_as_init(kernel)
-        die_with(0, signal.SIGKILL)
+        # Twice: the first child in the namespace is its process 1, the second is the kernel.
+        for _ in ("process 1", "the kernel"):
+            child = os.fork()
+            if child:
+                wait_for(child)
+            die_with(0, signal.SIGKILL)
     os.execv(command[0], command)
 
 
@@ -87,12 +89,16 @@ def take_namespaces() -> bool:
     return True
 
 
-def wait_as_init(kernel: int) -> NoReturn:
-    """Be process 1 of the namespace. The kernel must not be: its interrupt of its own group would be kill(-1)."""
+def wait_for(child: int) -> NoReturn:
+    """Stand between: outside the namespace, or as its process 1, whose work it is to wait for all that end.
+
+    The kernel must not be process 1: its interrupt of its own group would be kill(-1), and signals that it sends itself
+    (`os.kill(os.getpid(), 9)`, an extension module's crash) would do nothing.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         ended, status = os.waitpid(-1, 0)
-        if ended == kernel:
+        if ended == child:
             os._exit(exit_status(status))
 
 

@@ -33,7 +33,8 @@ NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16  # offsets in struct seccomp_data
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
-O_CREAT = 0o100
+O_CREAT, O_TMPFILE = 0o100, 0o20000000
+"""Flags with which open() takes a mode; the second, for a file that gets its name later, is O_TMPFILE's own bit."""
 SETUID_OR_SETGID = 0o6000
 NEW_NAMESPACES = 0x7E020080
 ALL_BITS = 0xFFFFFFFF
@@ -43,10 +44,10 @@ NEVER = """
     fsmount fsopen fspick init_module io_uring_enter io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load
     kexec_load keyctl lookup_dcookie mbind memfd_create memfd_secret migrate_pages modify_ldt mount mount_setattr
     move_mount move_pages mq_open mq_unlink msgctl msgget msgrcv msgsnd name_to_handle_at nfsservctl open_by_handle_at
-    open_tree open_tree_attr perf_event_open pidfd_getfd pivot_root process_madvise process_mrelease process_vm_readv
-    process_vm_writev ptrace quotactl quotactl_fd reboot request_key semctl semget semop semtimedop set_mempolicy
-    set_mempolicy_home_node setdomainname sethostname setns settimeofday shmat shmctl shmdt shmget swapoff swapon sysfs
-    syslog _sysctl umount2 unshare uselib userfaultfd ustat vhangup
+    open_tree open_tree_attr perf_event_open personality pidfd_getfd pivot_root process_madvise process_mrelease
+    process_vm_readv process_vm_writev ptrace quotactl quotactl_fd reboot request_key semctl semget semop semtimedop
+    set_mempolicy set_mempolicy_home_node setdomainname sethostname setns settimeofday shmat shmctl shmdt shmget
+    swapoff swapon sysfs syslog _sysctl umount2 unshare uselib userfaultfd ustat vhangup
 """.split()
 """Refused at every level. memfd_create: memory that no limit counts. clone3 and openat2 can't be read by a filter."""
 
@@ -126,7 +127,7 @@ def no_setuid_files(numbers: dict[str, int]) -> Iterable[Instruction]:
     for name, mode in modes.items():
         yield from refuse(numbers, name, Test(mode, any_of=SETUID_OR_SETGID))
     for name, flags, mode in (("open", 1, 2), ("openat", 2, 3)):
-        yield from refuse(numbers, name, Test(flags, any_of=O_CREAT), Test(mode, any_of=SETUID_OR_SETGID))
+        yield from refuse(numbers, name, Test(flags, any_of=O_CREAT | O_TMPFILE), Test(mode, any_of=SETUID_OR_SETGID))
 
 
 def where_landlock_stands_alone(numbers: dict[str, int]) -> Iterable[Instruction]:
