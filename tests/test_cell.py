@@ -8,7 +8,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tqdm.std import tqdm
+from tqdm.std import tqdm  # type: ignore[import-untyped]
 
 from cellwright.outputs import CellOutput, Clear, Display, Failure, Stream, plain_text, show
 from cellwright.sandbox.base import Call, Callbacks, CallResult, Raised
