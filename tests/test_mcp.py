@@ -61,7 +61,7 @@ async def probe(tmp_path: Path) -> AsyncIterator[McpServer]:
         yield server
 
 
-# ---- real servers -------------------------------------------------------------------------------------------------
+# ---- real servers ----------------------------------------------------------------------------------------------------
 
 
 async def test_the_time_server_of_pypi_answers_with_structured_data() -> None:
@@ -111,7 +111,7 @@ final_answer([noon["time_difference"], add(40), visit({"city": "Bergen"}, how="b
     assert [call.name for call in run.steps[0].calls] == ["convert_time", "add", "visit"]
 
 
-# ---- what comes back ----------------------------------------------------------------------------------------------
+# ---- what comes back -------------------------------------------------------------------------------------------------
 
 
 async def test_the_model_is_told_in_python_what_a_tool_takes_and_gives(probe: McpServer) -> None:
@@ -176,7 +176,7 @@ async def test_a_servers_environment_holds_no_key_that_was_not_named(monkeypatch
     assert "sk-never" not in str(found)
 
 
-# ---- stop and limits ----------------------------------------------------------------------------------------------
+# ---- stop and limits -------------------------------------------------------------------------------------------------
 
 
 async def test_a_call_of_thirty_seconds_is_stopped_at_once_and_the_server_told(
@@ -221,7 +221,7 @@ async def test_a_call_that_takes_too_long_is_given_up_in_one_line(tmp_path: Path
         assert await by_name(server)["add"](1) == 3
 
 
-# ---- death --------------------------------------------------------------------------------------------------------
+# ---- death -----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_killed_server_is_started_anew_at_the_next_call_and_that_is_said(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ async def test_a_server_that_does_not_end_by_itself_is_killed(tmp_path: Path) ->
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
-# ---- streamable HTTP ----------------------------------------------------------------------------------------------
+# ---- streamable HTTP -------------------------------------------------------------------------------------------------
 
 
 class HttpProbe:
@@ -351,7 +351,7 @@ async def test_over_http_a_dead_server_is_one_line_and_used_again_once_it_is_bac
         assert any("was started anew" in note for note in notes)
 
 
-# ---- what can't be connected --------------------------------------------------------------------------------------
+# ---- what can't be connected -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_without_the_sdk_it_is_said_what_to_install() -> None:
     assert 'pip install "cellwright[mcp]"' in shown
 
 
-# ---- names --------------------------------------------------------------------------------------------------------
+# ---- names -----------------------------------------------------------------------------------------------------------
 
 
 async def test_names_that_clash_get_a_prefix_and_that_is_said() -> None:
@@ -435,7 +435,7 @@ async def test_several_servers_are_connected_all_or_none() -> None:
         assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
-# ---- words and files ----------------------------------------------------------------------------------------------
+# ---- words and files -------------------------------------------------------------------------------------------------
 
 
 def test_words_that_a_person_types() -> None:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ToolCallError, ToolError, one_line
 from ..outputs import Json
 from .settings import ServerSettings
+from .transport import client_of, is_refused, offers_of, worded
 
 if TYPE_CHECKING:
     from mcp.client import Client
@@ -29,7 +27,6 @@ _CLOSE_SECONDS = 10.0
 """The SDK closes stdin, then sends SIGTERM, then SIGKILL, waiting 2 s each time."""
 _ABANDON_SECONDS = 0.2
 """How long a stopped call may take to tell the server so."""
-_PAGES = 100
 _TAIL = 4_000
 """Bytes kept of what a server writes to stderr: its last words say why it died."""
 
@@ -127,8 +124,8 @@ class Connection:
         """Enter the session, wait until it is to be left or ends by itself, leave it."""
         try:
             ended = asyncio.Event()
-            async with _client(self.settings, ended, self._heard, self._keep_tail) as client:
-                self.offers = await _offers(client)
+            async with client_of(self.settings, ended, self._heard, self._keep_tail) as client:
+                self.offers = await offers_of(client)
                 self._client = client
                 ready.set_result(None)
                 watching = asyncio.create_task(self._watch(client))
@@ -140,8 +137,8 @@ class Connection:
                     await asyncio.wait({watching})
             self.why = f"it ended{self._last_words()}"
         except Exception as error:  # noqa: BLE001 - SDK, transport and server may raise anything, in groups
-            self._refused = _is_refused(error)
-            self.why = f"{_worded(error, self.settings)}{self._last_words()}"
+            self._refused = is_refused(error)
+            self.why = f"{worded(error, self.settings)}{self._last_words()}"
             if not ready.done():
                 ready.set_exception(McpUnavailable(self._unavailable(self.why)))
         finally:
@@ -175,7 +172,7 @@ class Connection:
         from mcp.shared.exceptions import MCPError
 
         with contextlib.suppress(MCPError):
-            self.offers = await _offers(client)
+            self.offers = await offers_of(client)
             self._on_change()
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
@@ -255,163 +252,3 @@ def _teller(server: str, tool: str, on_progress: OnProgress) -> Any:
             await told
 
     return tell
-
-
-# ---- the SDK ---------------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _client(
-    settings: ServerSettings, ended: asyncio.Event, heard: Any, keep: Callable[[bytes], None]
-) -> AsyncGenerator[Client]:
-    """A client that has shaken hands. ended: set when the server closes its end."""
-    await asyncio.to_thread(_import_sdk)
-    from mcp.client import Client
-    from mcp_types import Implementation
-
-    from .. import __version__
-
-    about = Implementation(name="cellwright", version=__version__)
-    transport = _watched(_streams(settings, keep), ended)
-    async with Client(transport, message_handler=heard, client_info=about, cache=None) as client:
-        yield client
-
-
-def _import_sdk() -> None:
-    """Import what takes seconds, in a thread. Raises `ImportError`."""
-    import jsonschema  # noqa: F401 - the SDK imports it in the middle of the first call
-    import mcp.client  # noqa: F401
-
-    # The SDK logs what goes wrong; without a handler Python would print that into the notebook.
-    logger = logging.getLogger("mcp")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-
-
-@asynccontextmanager
-async def _streams(settings: ServerSettings, keep: Callable[[bytes], None]) -> AsyncGenerator[Any]:
-    if settings.url:
-        import httpx2
-        from mcp.client.streamable_http import streamable_http_client
-
-        # A stream may be silent for long; each call has a limit of its own.
-        patience = httpx2.Timeout(30.0, read=None)
-        async with (
-            httpx2.AsyncClient(headers=dict(settings.headers), timeout=patience) as http,
-            streamable_http_client(settings.url, http_client=http) as streams,
-        ):
-            yield streams
-        return
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-
-    # The SDK adds HOME, PATH and the like to `env`, and nothing else of ours.
-    server = StdioServerParameters(
-        command=settings.command, args=list(settings.args), env=dict(settings.env), cwd=settings.cwd
-    )
-    with await _pipe(keep) as stderr:
-        async with stdio_client(server, stderr) as streams:
-            yield streams
-
-
-async def _pipe(keep: Callable[[bytes], None]) -> Any:
-    """A file to write to; `keep` gets what is written."""
-
-    class Reading(asyncio.Protocol):
-        def data_received(self, data: bytes) -> None:
-            keep(data)
-
-    reading, writing = os.pipe()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(Reading, os.fdopen(reading, "rb", 0))
-
-    @contextlib.contextmanager
-    def opened() -> Iterator[Any]:
-        try:
-            with os.fdopen(writing, "w", encoding="utf-8") as file:
-                yield file
-        finally:
-            transport.close()
-
-    return opened()
-
-
-@asynccontextmanager
-async def _watched(streams: Any, ended: asyncio.Event) -> AsyncGenerator[Any]:
-    """The streams of a transport; `ended` is set when nothing more can come."""
-    async with streams as (reading, writing):
-        yield _Watched(reading, ended), writing
-
-
-class _Watched:
-    """A stream to read from that says when it is over: the SDK tells only those whose call is under way."""
-
-    def __init__(self, stream: Any, ended: asyncio.Event) -> None:
-        self._stream, self._ended = stream, ended
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __aiter__(self) -> _Watched:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self._stream.__anext__()
-        except StopAsyncIteration:
-            self._ended.set()
-            raise
-
-    async def __aenter__(self) -> _Watched:
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: Any) -> Any:
-        return await self._stream.__aexit__(*exc)
-
-
-async def _offers(client: Client) -> tuple[Offer, ...]:
-    """All tools of the server, page by page."""
-    found: list[Offer] = []
-    cursor: str | None = None
-    if client.server_capabilities.tools is None:
-        return ()
-    for _ in range(_PAGES):
-        page = await client.list_tools(cursor=cursor, cache_mode="refresh")
-        found += page.tools
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    return tuple(found)
-
-
-def _leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _is_refused(error: BaseException) -> bool:
-    """True when nothing was sent, because nobody listens there."""
-    try:
-        import httpx2
-    except ImportError:
-        return False
-    return isinstance(_leaf(error), httpx2.ConnectError | httpx2.ConnectTimeout)
-
-
-def _worded(error: BaseException, settings: ServerSettings) -> str:
-    error = _leaf(error)
-    if isinstance(error, ImportError) and (error.name or "").startswith("mcp"):
-        return 'it needs the package mcp: pip install "cellwright[mcp]"'
-    from mcp.shared.exceptions import MCPError
-
-    if isinstance(error, FileNotFoundError) and not settings.url:
-        missing = settings.cwd if settings.cwd and not settings.cwd.is_dir() else settings.command
-        return f"there is no {'folder' if missing is settings.cwd else 'command'} {str(missing)!r}"
-    if isinstance(error, MCPError) and error.message == "Connection closed":
-        return "it ended before it had answered"
-    if isinstance(error, MCPError) and settings.url:
-        return f"what answers there is no MCP server ({one_line(error.message)})"
-    if _is_refused(error):
-        return f"nothing answers there ({one_line(str(error))})"
-    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
