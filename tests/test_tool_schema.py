@@ -137,7 +137,7 @@ def test_the_schema_is_the_one_of_a_model_with_the_same_fields(function: Callabl
 
 HINTS = st.recursive(
     st.sampled_from([int, str, float, bool, None, date, Any, Place, Stay, Colour, Secret])
-    | st.lists(st.sampled_from(["a", "b'", 'c"', "d.e", 1, True]), min_size=1, unique=True).map(
+    | st.lists(st.sampled_from(["a", "b'", 'c"', "d.e", 1, 2]), min_size=1, unique=True).map(
         lambda values: Literal[tuple(values)]
     ),
     lambda inner: (
@@ -151,6 +151,15 @@ HINTS = st.recursive(
 )
 
 
+def in_order(schema: Any) -> Any:
+    """The schema with its enums sorted: typing takes Literals that hold the same for one, whatever their order."""
+    if isinstance(schema, list):
+        return [in_order(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: sorted(item, key=repr) if key == "enum" else in_order(item) for key, item in schema.items()}
+
+
 @settings(max_examples=150, deadline=None)
 @given(HINTS)
 def test_any_hint_has_pydantics_schema_and_a_text_that_means_the_hint(hint: Any) -> None:
@@ -162,7 +171,7 @@ def test_any_hint_has_pydantics_schema_and_a_text_that_means_the_hint(hint: Any)
     assert ours["properties"] == theirs["properties"]
     names = {"Literal": Literal, "date": date, "Any": Any, "Place": Place, "Stay": Stay, "Colour": Colour}
     read = eval(hint_text(hint), names | {"Secret": Secret})  # it is source, and means the same
-    assert TypeAdapter(read).json_schema() == TypeAdapter(hint).json_schema()
+    assert in_order(TypeAdapter(read).json_schema()) == in_order(TypeAdapter(hint).json_schema())
 
 
 @pytest.mark.parametrize("function", SIGNATURES)

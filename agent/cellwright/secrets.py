@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -20,6 +22,7 @@ from .outputs import Json
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
+T = TypeVar("T")
 SHOWN = "<secret>"
 """What is shown instead."""
 SEARCHED_CHARACTERS = 6
@@ -93,22 +96,36 @@ def handed_out(secret: Secret) -> str:
     return secret._handle
 
 
-def redacted(value: Json) -> Json:
-    """JSON without the values of secrets: wherever one stands in a text, there is `<secret>` instead."""
-    found = sorted({secret.reveal() for ref in _alive.valuerefs() if (secret := ref())}, key=len, reverse=True)
+def redacted(value: T) -> T:
+    """JSON, or an event, without the values of secrets: where one stands in a text, there is `<secret>` instead.
+
+    The very same object where there is nothing to hide. Texts that were cut in two are not joined to be searched.
+    """
+    found = {secret.reveal() for ref in _alive.valuerefs() if (secret := ref())}
     forms = {form for text in found if len(text) >= SEARCHED_CHARACTERS for form in _written(text)}
     if not forms:
         return value
-    return _without(re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))), value)
+    # The longest first: one value may be the beginning of another.
+    pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
+    return cast(T, _without(pattern, value))
 
 
-def _without(values: re.Pattern[str], value: Json) -> Json:
+def _without(values: re.Pattern[str], value: Any) -> Any:
     if isinstance(value, str):
         return values.sub(SHOWN, value)
-    if isinstance(value, dict):
-        return {_without(values, key): _without(values, item) for key, item in value.items()}
+    if isinstance(value, Mapping):
+        made: Any = {_without(values, key): _without(values, item) for key, item in value.items()}
+        return value if made == value else made
     if isinstance(value, list | tuple):
-        return type(value)(_without(values, item) for item in value)
+        made = type(value)(_without(values, item) for item in value)
+        return value if made == value else made
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            item.name: after
+            for item in fields(value)
+            if (after := _without(values, before := getattr(value, item.name))) is not before and after != before
+        }
+        return replace(value, **changed) if changed else value
     return value
 
 

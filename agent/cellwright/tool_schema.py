@@ -77,9 +77,14 @@ class Described:
         self.schema = self._made_schema(documented)
         self._takes_secrets = '"format": "password"' in json.dumps(self.schema)
 
-    @functools.cached_property
-    def facts(self) -> ToolFacts:
+    def facts(self, description: str) -> ToolFacts:
         """The tool as the model sees it."""
+        text = "\n".join([description, *self._lines]).strip()
+        return ToolFacts(name=self.name, description=text, parameters=self.schema, signature=self.signature)
+
+    @functools.cached_property
+    def _lines(self) -> Sequence[str]:
+        """What is said of arguments, classes and the result; it takes pydantic a while, and stays the same."""
         said = {key: value.get("description") for key, value in self.schema["properties"].items()}
         lines = [f"{argument}: {one_line(text, 1000)}" for argument, text in said.items() if text]
         returned = _schema_of(result_hint(self._hints.get("return")))
@@ -89,10 +94,9 @@ class Described:
             classes.setdefault(str(returned.get("title")), returned)
         lines += [kind_text(title, schema) for title, schema in classes.items()]
         lines += [f"Returns: {self._returns}"] if self._returns else []
-        if "Secret" in self._signature_text():
+        if "Secret" in self.signature:
             lines.append("Secret is a str that stands for a secret value; only tools can read it.")
-        text = "\n".join([self.description, *lines]).strip()
-        return ToolFacts(name=self.name, description=text, parameters=self.schema, signature=self._signature_text())
+        return lines
 
     def check(self, args: Sequence[Json], kwargs: Mapping[str, Json]) -> inspect.BoundArguments:
         """The arguments, converted to the hinted types, with defaults. Raises `ToolCallError`, naming the argument."""
@@ -102,7 +106,7 @@ class Described:
         try:
             bound = self._callable.bind(*args, **kwargs)
         except TypeError as error:
-            raise ToolCallError(f"{self.name}: {error}. Its signature is {self.facts.signature}.") from None
+            raise ToolCallError(f"{self.name}: {error}. Its signature is {self.signature}.") from None
         try:
             checked = self._adapter.validate_python(ArgsKwargs((), dict(bound.arguments)))
         except ValidationError as error:
@@ -162,7 +166,9 @@ class Described:
                 schema["properties"][argument]["description"] = said
         return schema
 
-    def _signature_text(self) -> str:
+    @functools.cached_property
+    def signature(self) -> str:
+        """As source, e.g. `search(query: str, limit: int = 10) -> list[str]`."""
         required = self.schema.get("required", ())
         # A default that only the function knows, from a factory, is shown as `...`: it may be left out.
         defaults = {

@@ -62,7 +62,7 @@ class Tool:
     @property
     def facts(self) -> ToolFacts:
         """The tool as the model sees it."""
-        return self._described.facts
+        return self._described.facts(self.description)
 
     def check(self, args: Sequence[Json], kwargs: Mapping[str, Json]) -> inspect.BoundArguments:
         """The arguments, converted to the hinted types. Raises `ToolCallError`, naming the argument."""
