@@ -42,11 +42,18 @@ class Bomb:
     users: list[User] = field(default_factory=lambda: USERS[:1])
     """As whom it is tried. Counting processes differs between root and others."""
     levels: tuple[Level, ...] = ("bwrap", "landlock-alone")
+    after: str = "Finished"
+    """How the next cell may end; what is not `Finished` must be once the person has made room and restarted."""
 
 
 OUT_OF_MEMORY = r"Failed.*MemoryError|Died.*(memory|SIGKILL)"
 FULL = r"Failed.*(No space left|File too large)|Died.*(memory|workspace|temporary|files)"
 OUT_OF_TIME = "TimedOut"
+
+NO_ROOM = "Finished|Refused.*workspace holds"
+"""Over its limit, the workspace is the person's to clear: nothing is run in it until there is room."""
+NO_PROCESSES = "Finished|Failed.*can't start new thread"
+"""An interrupt reaches the kernel. What it has forked may hold all the processes allowed, until a restart."""
 
 BOMBS = {
     "memory_in_one_piece": Bomb(OUT_OF_MEMORY),
@@ -56,11 +63,11 @@ BOMBS = {
     "memory_by_processes": Bomb(OUT_OF_MEMORY, users=USERS),
     "memory_by_tmp": Bomb(FULL),
     "memory_by_shm": Bomb(FULL + "|Failed.*(Permission|No such file)"),
-    "forks": Bomb(OUT_OF_TIME + "|Died.*processes", 2.0, USERS),
+    "forks": Bomb(OUT_OF_TIME + "|Died.*processes", 2.0, USERS, after=NO_PROCESSES),
     "threads": Bomb("Failed.*can't start new thread|Died.*processes", users=USERS),
-    "many_files": Bomb(OUT_OF_TIME + "|Died.*files", 3.0),
+    "many_files": Bomb(OUT_OF_TIME + "|Died.*workspace", 2.0, after=NO_ROOM),
     "one_big_file": Bomb("Failed.*File too large"),
-    "disk": Bomb("Died.*(workspace|files)", users=USERS),
+    "disk": Bomb("Died.*workspace", users=USERS, after=NO_ROOM),
     "hole": Bomb("Failed.*File too large"),
     "endless_print": Bomb(OUT_OF_TIME, 2.0),
     "endless_flushed_print": Bomb(OUT_OF_TIME, 2.0),
@@ -111,8 +118,10 @@ def test_bomb(hosts: Callable[[str, str], Ask], level: Level, user: User, name: 
     assert found["seconds"] < allowed, said
     assert found["grown"] < GROWN_BYTES, f"{found['grown'] / MIB:.0f} MiB"
     assert found["slowest"] < SLOWEST_SECONDS
-    assert found["after"]["kind"] == "Finished", found["after"]
-    assert "42" in found["after"]["text"] or name in DROWNING, found["after"]
+    after = f"{found['after']['kind']}: {last_line(found['after']['text'])}"
+    assert re.match(bomb.after, after), after
+    assert found["then"]["kind"] == "Finished", found["then"]
+    assert "42" in found["then"]["text"] or name in DROWNING, found["then"]
 
 
 def last_line(text: str) -> str:
