@@ -79,7 +79,7 @@ async def kernel(level: Level) -> AsyncIterator[tuple[AsyncKernelManager, AsyncK
 
     workspace = Path(tempfile.mkdtemp(prefix="cw-bench-", dir="/tmp"))
     config = replace(Isolation(), level=level).as_config(workspace)
-    manager = AsyncKernelManager(transport="ipc")
+    manager = AsyncKernelManager(transport="ipc", connection_file=str(workspace / "kernel.json"))
     manager._kernel_spec = KernelSpec(
         argv=ARGV,
         display_name="measured",

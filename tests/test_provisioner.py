@@ -549,7 +549,11 @@ async def test_the_sandbox_ends_with_its_host(workspace: Path, level: str) -> No
 @at_each_level
 async def test_a_sandbox_outlives_the_thread_that_started_it(workspace: Path, level: str) -> None:
     manager = made({"workspace": str(workspace), "level": level, "memory": None, "workspace_size": None})
-    thread = threading.Thread(target=lambda: asyncio.run(manager.start_kernel()))
+
+    async def start() -> None:
+        await manager.start_kernel()
+
+    thread = threading.Thread(target=lambda: asyncio.run(start()))
     thread.start()
     await asyncio.to_thread(thread.join)
     await asyncio.sleep(0.3)
@@ -606,7 +610,7 @@ for i in range(500):
     m.write(b"x" * (1 << 20))
 time.sleep(30)
 """
-DISK = "import time\nfor i in range(40): open(f'f{i}', 'wb').write(bytes(1 << 20)); time.sleep(0.01)\ntime.sleep(30)"
+DISK = "import time\nfor i in range(40): open(f'f{i}', 'wb').write(bytes(1 << 20))\ntime.sleep(30)"
 DELETED = """
 import os, time
 held = []

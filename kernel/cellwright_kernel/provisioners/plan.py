@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +89,8 @@ _answers: dict[str, tuple[list[str], str]] = {}
 async def look_at(kernel: KernelCommand) -> PythonPlace:
     """Where the interpreter's files are; each is asked once. Raises `SandboxUnavailable`."""
     python = kernel.python
+    if python == sys.executable and not site.ENABLE_USER_SITE:  # ours: asking takes as long as starting it
+        _answers[python] = [sys.prefix, sys.base_prefix, sys.exec_prefix], ""
     if python not in _answers:
         asked = await asyncio.to_thread(_ask, python)
         if asked.returncode:

@@ -6,7 +6,7 @@ From the kernel's own tables (arch/x86/entry/syscalls/syscall_64.tbl, include/ua
 
 from __future__ import annotations
 
-import platform
+import os
 
 X86_64, AARCH64 = "x86_64", "aarch64"
 AUDIT_ARCH = {X86_64: 0xC000003E, AARCH64: 0xC00000B7}
@@ -150,7 +150,7 @@ for _line in _TABLE.split("\n"):
 
 def machine() -> str:
     """This machine's architecture. Raises `ValueError` for one that the table doesn't have."""
-    name = platform.machine()
+    name = os.uname().machine
     if name not in NUMBERS:
         raise ValueError("there is no list of system calls for " + name + " machines, only for x86_64 and aarch64")
     return name
