@@ -1,4 +1,7 @@
-"""An MCP server as most are that run today: no SDK, the protocol of 2025, tools in pages, news unasked for."""
+"""An MCP server as most are that run today: no SDK, the protocol of 2025, tools in pages, news unasked for.
+
+With the word `silent` it leaves requests unanswered that it does not know.
+"""
 
 from __future__ import annotations
 
@@ -42,5 +45,7 @@ if __name__ == "__main__":
         request = json.loads(line)
         if "id" in request:
             result = answer(request["method"], request.get("params") or {})
+            if result is None and "silent" in sys.argv:
+                continue
             unknown = {"error": {"code": -32601, "message": "Method not found"}}
             send({"id": request["id"], **({"result": result} if result is not None else unknown)})

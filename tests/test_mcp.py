@@ -155,6 +155,13 @@ async def test_a_server_of_the_older_protocol_and_its_news(probe: McpServer) -> 
     assert await by_name(probe)["learnt"]("abc") == "cba"
 
 
+async def test_an_older_server_that_leaves_unknown_requests_unanswered_is_asked_in_its_own_protocol() -> None:
+    # The SDK asks in the protocol of 2026 first, and gives that 10 s.
+    settings = ServerSettings("old", command=LEGACY.command, args=(*LEGACY.args, "silent"))
+    async with McpServer(settings) as server:
+        assert await by_name(server)["echo"](text="a") == "a\nfrom a file"
+
+
 async def test_progress_reaches_the_tools_caller_and_the_servers_listener(tmp_path: Path) -> None:
     heard: list[Progress] = []
     told: list[str] = []

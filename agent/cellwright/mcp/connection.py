@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ToolCallError, ToolError, one_line
 from ..outputs import Json
 from .settings import ServerSettings
-from .transport import client_of, is_refused, offers_of, worded
+from .transport import client_of, import_sdk, is_refused, offers_of, worded
 
 if TYPE_CHECKING:
     from mcp.client import Client
@@ -92,6 +92,10 @@ class Connection:
 
     async def open(self) -> None:
         """Start or reach the server and learn its tools. Raises `McpUnavailable`."""
+        try:
+            await asyncio.to_thread(import_sdk)
+        except ImportError:
+            raise McpUnavailable('MCP servers need the package mcp: pip install "cellwright[mcp]"') from None
         ready = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._hold(ready), name=f"mcp {self.settings.name}")
         try:

@@ -29,7 +29,6 @@ async def client_of(
     settings: ServerSettings, ended: asyncio.Event, heard: Any, keep: Callable[[bytes], None]
 ) -> AsyncGenerator[Client]:
     """A client that has shaken hands. ended: set when the server closes its end."""
-    await asyncio.to_thread(_import_sdk)
     from mcp.client import Client
     from mcp_types import Implementation
 
@@ -41,7 +40,7 @@ async def client_of(
         yield client
 
 
-def _import_sdk() -> None:
+def import_sdk() -> None:
     """Import what takes seconds, in a thread. Raises `ImportError`."""
     import jsonschema  # noqa: F401 - the SDK imports it in the middle of the first call
     import mcp.client  # noqa: F401
@@ -156,17 +155,14 @@ def _leaf(error: BaseException) -> BaseException:
 
 def is_refused(error: BaseException) -> bool:
     """True when nothing was sent, because nobody listens there."""
-    try:
-        import httpx2
-    except ImportError:
-        return False
+    import httpx2
+
     return isinstance(_leaf(error), httpx2.ConnectError | httpx2.ConnectTimeout)
 
 
 def worded(error: BaseException, settings: ServerSettings) -> str:
+    """Why the session ended or could not begin, in one line."""
     error = _leaf(error)
-    if isinstance(error, ImportError) and (error.name or "").startswith("mcp"):
-        return 'it needs the package mcp: pip install "cellwright[mcp]"'
     from mcp.shared.exceptions import MCPError
 
     if isinstance(error, FileNotFoundError) and not settings.url:
