@@ -61,7 +61,7 @@ MALFORMED = {
     "no such type": "show('nonsense', {'text': 'BAD', 'data': {'text/plain': 'BAD'}})",
     "a comm": "show('comm_open', {'comm_id': 'c', 'target_name': 'jupyter.widget', 'data': {'text/plain': 'BAD'}})",
     "a script": "show('display_data', {'data': {'application/javascript': 'BAD', 'text/x-python': 'BAD'}})",
-    "data of no kind": "show('display_data', {'data': {'text/plain': 5, 'image/png': ['BAD', 7], 'text/html': None}})",
+    "no data": "show('display_data', {'data': {'text/plain': 5, 'image/png': ['BAD', 7], 'text/html': None}})",
     "a wrong signature": "iopub(*parts(header('stream'), cell, {'name': 'stdout', 'text': 'BAD'}, signature=b'0' * 64))",
     "no signature": "iopub(*parts(header('stream'), cell, {'name': 'stdout', 'text': 'BAD'}, signature=b''))",
     "somebody else's": "show('stream', {'name': 'stdout', 'text': 'BAD'}, msg_id='somebody-else')",
