@@ -8,13 +8,11 @@ sandbox.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from .compaction import shortened
 from .events import ActionFinished, Compacted, Event, NoAction, Planned, ReplyReceived, RunEnded, RunStarted, Told
-from .models.base import Message
+from .models.base import Message, as_hashed
 from .observations import bounded, how_it_ended, observation, task_text, tool_messages
 from .run import Run
 
@@ -99,4 +97,4 @@ class Memory:
     def _append(self, *messages: Message) -> None:
         for message in messages:
             self.messages.append(message)
-            self._sha256.update(json.dumps(asdict(message), sort_keys=True).encode() + b"\n")
+            self._sha256.update(as_hashed(message))

@@ -6,8 +6,10 @@ loop may close the stream early (`aclose`); a model must then stop the provider:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol, Union
 
 from ..facts import ToolUse, Usage
@@ -24,6 +26,16 @@ class Message:
     """Function calls of an assistant's message."""
     call_id: str = ""
     """Of a `tool` message: the call that it answers."""
+
+
+def as_hashed(message: Message) -> bytes:
+    """The message as it goes into the hash of a request: one line of canonical JSON."""
+    return json.dumps(asdict(message), sort_keys=True).encode() + b"\n"
+
+
+def sha256(messages: Sequence[Message]) -> str:
+    """Hash of a request's messages."""
+    return hashlib.sha256(b"".join(map(as_hashed, messages))).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from datetime import date
 from types import ModuleType
 
 from ..errors import ModelFileError, NoModel, UnknownModel
-from . import embedded
+from . import embedded, replay
 from .base import Model
 from .providers import LiteLLMModel, loaded_litellm
 
@@ -48,6 +48,8 @@ def create(name: str) -> Model:
     name = name.strip()
     if not name:
         raise UnknownModel(name)
+    if name.startswith(replay.PREFIX):
+        return replay.ReplayModel(name)
     return embedded.EmbeddedModel() if name == embedded.NAME else LiteLLMModel(name)
 
 
@@ -57,6 +59,8 @@ async def choose(wanted: str | None = None) -> Choice:
         model = create(wanted)
         if isinstance(model, LiteLLMModel):
             await model.check()
+        elif isinstance(model, replay.ReplayModel):
+            await model.load()
         elif why := embedded.problem():
             raise ModelFileError(why)
         return Choice(model, "asked for by name")

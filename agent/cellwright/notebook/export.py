@@ -204,9 +204,9 @@ class _Writer:
     def _thought(self, step: Step, code: str) -> None:
         facts: dict[str, Json] = {"step": step.number}
         if step.reply:
-            facts["reply"] = cells.facts(step.reply, "text", "step")
+            facts["reply"] = cells.facts(step.reply, "step")
         if step.plan:
-            facts["plan"] = cells.facts(step.plan, "text", "step")
+            facts["plan"] = cells.facts(step.plan, "step")
             self._markdown("plan", step.plan.seq, f"### Plan\n\n{step.plan.text.strip()}", {"step": step.number})
         text = step.thought
         if not code and step.reply:
