@@ -381,8 +381,21 @@ async def test_what_can_not_be_started_or_reached_is_one_line(settings: dict[str
 
 async def test_an_address_without_an_mcp_server_is_one_line(over_http: HttpProbe) -> None:
     wrong = over_http.url.replace("/mcp", "/elsewhere")
-    with pytest.raises(McpUnavailable, match="what answers there is no MCP server"):
+    with pytest.raises(McpUnavailable, match="it is no MCP server, or it refuses us"):
         await McpServer(ServerSettings("bad", url=wrong)).start()
+
+
+async def test_a_refusal_is_told_from_a_wrong_address() -> None:
+    async def refuse(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
+        await reading.readuntil(b"\r\n\r\n")
+        writing.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writing.drain()
+        writing.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        with pytest.raises(McpUnavailable, match=r"it refuses us .* saying: 401 Unauthorized"):
+            await McpServer(ServerSettings("bad", url=f"http://127.0.0.1:{port}/mcp")).start()
 
 
 async def test_a_stop_does_not_wait_for_a_server_that_is_being_started() -> None:
@@ -396,6 +409,15 @@ async def test_a_stop_does_not_wait_for_a_server_that_is_being_started() -> None
     assert time.monotonic() - begun < 0.5
     await server.aclose()
     assert not [child for child in psutil.Process().children() if child.name() == "sleep"]
+
+
+def test_nothing_heavy_is_imported_before_a_server_starts() -> None:
+    code = (
+        "import sys, cellwright.mcp, cellwright.adapters.langchain, cellwright.adapters.gradio\n"
+        "print({'mcp', 'jsonschema', 'langchain_core', 'gradio_client', 'httpx', 'pydantic'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "set()"
 
 
 def test_without_the_sdk_it_is_said_what_to_install() -> None:
@@ -450,6 +472,13 @@ def test_words_that_a_person_types() -> None:
         "time", command="uvx", args=("mcp-server-time", "-v")
     )
     assert settings_from_words("web", ["https://example.org/mcp"]).url == "https://example.org/mcp"
+    with_env = settings_from_words("a", ["x"], env=["KEY=a=b", "EMPTY="])
+    assert with_env.env == {"KEY": "a=b", "EMPTY": ""}
+    with_header = settings_from_words("a", ["https://a.org/mcp"], headers=["Authorization: Bearer t:1"])
+    assert with_header.headers == {"Authorization": "Bearer t:1"}
+    for options, wrong in [({"env": ["sk-secret"]}, "KEY=VALUE"), ({"headers": ["x"]}, "Name: value")]:
+        with pytest.raises(UsageError, match=f"^A [a-z]+ is written .*{wrong}"):
+            settings_from_words("a", ["x"] if "env" in options else ["https://a.org/mcp"], **options)
     for words, said in [
         ([], "What is to be added"),
         (["https://a/mcp", "x"], "nothing else may stand"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -67,9 +67,12 @@ class ServerSettings:
 
 
 def settings_from_words(
-    name: str, words: Sequence[str], *, env: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    name: str, words: Sequence[str], *, env: Iterable[str] = (), headers: Iterable[str] = ()
 ) -> ServerSettings:
-    """The server that a person typed: `-- command args`, `command args`, or an address. Raises `UsageError`."""
+    """The server that a person typed: `-- command args`, `command args`, or an address. Raises `UsageError`.
+
+    env: `KEY=VALUE`, for a command. headers: `Name: value`, for an address.
+    """
     words = list(words)
     if words[:1] == ["--"]:
         words = words[1:]
@@ -79,10 +82,26 @@ def settings_from_words(
         if re.match(r"https?:", words[0]):
             if len(words) > 1:
                 raise UsageError(f"Behind an address nothing else may stand, but there is {words[1]!r}.")
-            return ServerSettings(name, url=words[0], headers=dict(headers or {}))
-        return ServerSettings(name, command=words[0], args=tuple(words[1:]), env=dict(env or {}))
+            if list(env):
+                raise UsageError("A server behind an address gets headers, no variables of the environment.")
+            return ServerSettings(
+                name, url=words[0], headers=_pairs(headers, ":", "A header is written 'Name: value'.")
+            )
+        return ServerSettings(
+            name, command=words[0], args=tuple(words[1:]), env=_pairs(env, "=", "A variable is written KEY=VALUE.")
+        )
     except ConfigError as error:
         raise UsageError(str(error)) from None
+
+
+def _pairs(texts: Iterable[str], mark: str, how: str) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, has_mark, value = text.partition(mark)
+        if not has_mark or not name.strip():
+            raise UsageError(how)  # what was typed may be a key, and the error stays in the notebook
+        found[name.strip()] = value.strip() if mark == ":" else value
+    return found
 
 
 def read_file(path: Path | str) -> list[ServerSettings]:

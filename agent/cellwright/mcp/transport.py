@@ -57,10 +57,15 @@ async def _streams(settings: ServerSettings, keep: Callable[[bytes], None]) -> A
         import httpx2
         from mcp.client.streamable_http import streamable_http_client
 
+        async def answered(response: httpx2.Response) -> None:
+            # The SDK does not tell a refusal from a page that is no MCP server.
+            if response.status_code in (401, 403) or response.status_code >= 500:
+                keep(f"{response.status_code} {response.reason_phrase}\n".encode())
+
         # A stream may be silent for long; each call has a limit of its own.
-        patience = httpx2.Timeout(30.0, read=None)
+        patience, hooks = httpx2.Timeout(30.0, read=None), {"response": [answered]}
         async with (
-            httpx2.AsyncClient(headers=dict(settings.headers), timeout=patience) as http,
+            httpx2.AsyncClient(headers=dict(settings.headers), timeout=patience, event_hooks=hooks) as http,
             streamable_http_client(settings.url, http_client=http) as streams,
         ):
             yield streams
@@ -171,7 +176,7 @@ def worded(error: BaseException, settings: ServerSettings) -> str:
     if isinstance(error, MCPError) and error.message == "Connection closed":
         return "it ended before it had answered"
     if isinstance(error, MCPError) and settings.url:
-        return f"what answers there is no MCP server ({one_line(error.message)})"
+        return f"it is no MCP server, or it refuses us ({one_line(error.message)})"
     if is_refused(error):
         return f"nothing answers there ({one_line(str(error))})"
     return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
