@@ -62,7 +62,7 @@ MALFORMED = {
     "a comm": "show('comm_open', {'comm_id': 'c', 'target_name': 'jupyter.widget', 'data': {'text/plain': 'BAD'}})",
     "a script": "show('display_data', {'data': {'application/javascript': 'BAD', 'text/x-python': 'BAD'}})",
     "no data": "show('display_data', {'data': {'text/plain': 5, 'image/png': ['BAD', 7], 'text/html': None}})",
-    "a wrong signature": "iopub(*parts(header('stream'), cell, {'name': 'stdout', 'text': 'BAD'}, signature=b'0' * 64))",
+    "wrong signature": "iopub(*parts(header('stream'), cell, {'name': 'stdout', 'text': 'BAD'}, signature=b'0' * 64))",
     "no signature": "iopub(*parts(header('stream'), cell, {'name': 'stdout', 'text': 'BAD'}, signature=b''))",
     "somebody else's": "show('stream', {'name': 'stdout', 'text': 'BAD'}, msg_id='somebody-else')",
     "status for somebody else": "show('status', {'execution_state': 'idle'}, msg_id='somebody-else')",
