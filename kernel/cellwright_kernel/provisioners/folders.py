@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +21,8 @@ SYSTEM = tuple(
     Path(path) for path in "/ /bin /boot /dev /etc /lib /lib64 /proc /root /run /sbin /sys /tmp /usr /var".split()
 )
 """Never a workspace, and never read as a whole."""
+NEW_SECONDS = 30.0
+"""How long a run folder is left alone, whatever its lock says."""
 DEEPEST = 100
 """How deep folders in a workspace may be nested."""
 LEAST = 4096
@@ -96,15 +100,33 @@ def make_run_folder() -> Path:
     folder = base / f"{RUN_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700)
     (folder / "s").mkdir(mode=0o700)
+    _held[folder] = descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
     return folder
 
 
-def remove_abandoned(base: Path) -> None:
-    """Run folders of ours whose process ended without cleaning up."""
+_held: dict[Path, int] = {}
+"""Run folder -> the lock that says that it is in use; the system lets go of it when this process ends."""
+
+
+def remove_run_folder(folder: Path) -> None:
+    """Remove it with all that is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder in _held:
+        os.close(_held.pop(folder))
+
+
+def remove_abandoned(base: Path, older_than: float = NEW_SECONDS) -> None:
+    """Remove run folders of ours whose process ended without doing so. The lock tells, in other containers, too.
+
+    older_than: seconds.
+    """
     for folder in base.glob(RUN_PREFIX + "*-*"):
-        process = folder.name.removeprefix(RUN_PREFIX).split("-")[0]
-        with contextlib.suppress(OSError):
-            if process.isdigit() and not Path("/proc", process).exists() and folder.lstat().st_uid == os.getuid():
+        with contextlib.suppress(OSError), opened(folder) as descriptor:
+            status = os.fstat(descriptor)
+            # A new one may not be locked yet.
+            if status.st_uid == os.getuid() and time.time() - status.st_ctime > older_than:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
 
 

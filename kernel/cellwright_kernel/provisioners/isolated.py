@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -254,7 +253,7 @@ class IsolatedProvisioner(LocalProvisioner):
     def forget_run(self) -> None:
         """Remove the run folder with the connection files."""
         if self._run is not None:
-            shutil.rmtree(self._run, ignore_errors=True)
+            folders.remove_run_folder(self._run)
             self._run = None
 
     async def get_provisioner_info(self) -> dict[str, Any]:
