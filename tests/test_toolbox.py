@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import trustme
 
+from cellwright import CodeAgent, ScriptedModel
 from cellwright.errors import ToolCallError, ToolDefinitionError, UsageError
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
@@ -467,3 +468,17 @@ def test_what_is_not_installed_is_said_with_what_to_do() -> None:
         "ToolDefinitionError visit_webpage needs the package markdownify: pip install 'cellwright[toolbox]'",
     ]
     assert issubclass(ToolDefinitionError, Exception)
+
+
+async def test_code_in_a_sandbox_without_network_reads_a_page_through_the_tool() -> None:
+    code = "page = visit_webpage(URL)\nfinal_answer(page.splitlines()[0])"
+    async with WebServer({"/": page(HTML)}) as server:
+        model = ScriptedModel(f"Read.\n```python\n{code.replace('URL', repr(server.url('/')))}\n```")
+        tools = toolbox_by_name(["visit_webpage"], Lent(web=LOOPBACK))
+        async with CodeAgent(model, tools=tools, sandbox=ChildKernel(), journal=None) as agent:
+            run = await agent.run("What is the page about?")
+    assert run.answer == "# Fjords of Norway"
+    (call,) = run.steps[0].calls
+    assert (call.name, call.args, call.error) == ("visit_webpage", (server.url("/"),), None)
+    assert "Sogne" in call.result
+    assert "visit_webpage(url: str) -> str" in model.asked[0][0].content

@@ -439,7 +439,7 @@ async def test_a_result_that_holds_itself_is_refused() -> None:
 
 
 class Multiply(Tool):
-    """Multiply a number."""
+    """For people: by is the factor. For the model speaks the docstring of `forward`."""
 
     name = "multiply"
 
@@ -448,7 +448,7 @@ class Multiply(Tool):
         self.by = by
 
     def forward(self, number: int) -> int:
-        """Not what the model reads: the class says it.
+        """Multiply a number.
 
         Args:
             number: What to multiply.
@@ -527,7 +527,10 @@ async def test_setup_is_done_once_by_the_first_call_and_again_when_it_failed() -
 
 async def test_a_class_may_have_its_time_and_its_progress() -> None:
     class Slow(Tool):
-        """Wait."""
+        """Wait.
+
+        Of a class without a word at `forward`, the first line is what the model reads.
+        """
 
         name = "slow"
         seconds = 0.1
@@ -541,6 +544,7 @@ async def test_a_class_may_have_its_time_and_its_progress() -> None:
     with pytest.raises(ToolCallError, match=r"slow took longer than the 0\.1 s"):
         await Slow().call((60,), {}, told.append)
     assert told == ["waiting"]
+    assert Slow().facts.description == "Wait."
     assert await Slow(seconds=5).call((0.2,), {}, told.append) == "done"
 
 

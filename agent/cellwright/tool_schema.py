@@ -239,6 +239,9 @@ def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str], s
     target = function.func if isinstance(function, functools.partial) else function
     parsed = parse(inspect.getdoc(target) or "")
     said = "\n".join(filter(None, (parsed.short_description, parsed.long_description)))
+    owner = getattr(target, "__self__", None)
+    if not said and owner is not None:  # a method without words: what the first line says of its class
+        said = (type(owner).__doc__ or "").strip().partition("\n")[0]
     returns = one_line(parsed.returns.description or "") if parsed.returns else ""
     return said, {item.arg_name: one_line(item.description or "", 1000) for item in parsed.params}, returns
 

@@ -54,7 +54,7 @@ class Tool:
         self.seconds = seconds or self.seconds
         self.name = str(name or self.name or getattr(function or type(self), "__name__", ""))
         check_name(self.name)
-        said = description or self.description or (inspect.cleandoc(type(self).__doc__ or "") if not function else "")
+        said = description or self.description
         self._described = Described(self.name, made, said, self.inputs, self.output_type)
         self.description = self._described.description
         self._caller = Caller(self.name, made, self.seconds, self.setup)
