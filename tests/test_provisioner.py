@@ -29,7 +29,7 @@ from jupyter_client.manager import AsyncKernelManager
 import others
 from cellwright.errors import SandboxUnavailable
 from cellwright.sandbox.isolation import MIB, PROVISIONER
-from cellwright_kernel.provisioners import bubblewrap, folders, identity, landlocked, processes, watchdog
+from cellwright_kernel.provisioners import folders, identity, landlocked, processes, watchdog
 from cellwright_kernel.provisioners.inside import landlock, syscalls
 from cellwright_kernel.provisioners.isolated import IsolatedProvisioner
 
@@ -707,8 +707,15 @@ def test_environments_inside_one_another_are_bound_once() -> None:
     assert found == [Path("/opt/a"), Path("/opt/ab")]
 
 
-def test_programs_are_tried_from_the_systems_own_on() -> None:
-    assert bubblewrap.programs()[:1] == [shutil.which("bwrap")]
+def test_programs_are_tried_from_the_systems_own_on(workspace: Path) -> None:
+    own = workspace / "bwrap"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    program = "from cellwright_kernel.provisioners.bubblewrap import programs; print(programs()[0])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PATH": str(workspace)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(own)
 
 
 # ---- as others -------------------------------------------------------------------------------------------------------
