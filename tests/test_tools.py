@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any, Literal, Optional
 
 import pytest
@@ -551,3 +553,23 @@ async def test_a_class_may_have_its_time_and_its_progress() -> None:
 def test_final_answer_is_always_there() -> None:
     with pytest.raises(ToolDefinitionError, match=r"final_answer is always there.*leave it out"):
         Tool(google, name="final_answer")
+
+
+async def test_the_documentation_says_what_is_so() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "tools.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    names: dict[str, Any] = {"__name__": "documentation"}
+    exec(compile(code, "tools.md", "exec"), names)
+    told: list[str] = []
+    assert await names["convert"]("3", "NOK") == 30.0
+    with pytest.raises(ToolCallError) as error:
+        await names["convert"](1, "SEK")
+    assert f"```\n{error.value}\n```" in text
+    assert await names["count_rows"].call((["ab", "c"],), {}, told.append) == 3
+    assert told == ["1 of 2: ab", "2 of 2: c"]
+    assert await names["Multiply"](6)(7) == 42
+    handle = await names["log_in"]("me")
+    assert re.fullmatch(r"<secret \w{12}>", handle)
+    assert await names["unread"](handle) == len("the session's token")
+    assert [made.name for made in names["tools"]] == ["web_search", "visit_webpage"]
+    assert not names["inside"].web.allows("10.2.0.1")
