@@ -49,13 +49,14 @@ def say(text: str) -> str:
 
 @server.tool()
 async def slow(seconds: float, ctx: Context) -> str:
-    """Take long, and say how far it is. What is cancelled leaves a file `cancelled`."""
+    """Take long, and say how far it is. What is cancelled leaves a file `cancelled` in PROBE_FOLDER."""
     try:
         for part in range(10):
             await ctx.report_progress(part, 10, f"part {part}")
             await asyncio.sleep(seconds / 10)
     except asyncio.CancelledError:
-        (Path.cwd() / "cancelled").touch()
+        if folder := os.environ.get("PROBE_FOLDER"):
+            (Path(folder) / "cancelled").touch()
         raise
     return "done"
 

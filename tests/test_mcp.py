@@ -56,7 +56,8 @@ async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
 
 @pytest.fixture
 async def probe(tmp_path: Path) -> AsyncIterator[McpServer]:
-    settings = ServerSettings("probe", command=PROBE.command, args=PROBE.args, cwd=tmp_path)
+    env = {"PROBE_FOLDER": str(tmp_path)}
+    settings = ServerSettings("probe", command=PROBE.command, args=PROBE.args, env=env)
     async with McpServer(settings) as server:
         yield server
 
@@ -349,13 +350,14 @@ async def test_over_http_a_dead_server_is_one_line_and_used_again_once_it_is_bac
         add = by_name(server)["add"]
         assert await add(1) == 3
         over_http.stop()
-        for _ in range(2):
-            with pytest.raises(ToolCallError, match=r"^add: MCP server web .*nothing answers there") as error:
+        # The first may be sent into a connection that is just being closed: whether it was read, nobody knows.
+        for said in (r"nothing answers there|ended during the call", "nothing answers there"):
+            with pytest.raises(ToolCallError, match=rf"^add: .*({said})") as error:
                 await add(1)
             assert "\n" not in str(error.value)
         over_http.start()
         assert await add(1) == 3
-        assert any("was started anew" in note for note in notes)
+        assert any("The connection to the MCP server web was lost" in note for note in notes)
 
 
 # ---- what can't be connected -----------------------------------------------------------------------------------------

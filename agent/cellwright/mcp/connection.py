@@ -27,6 +27,7 @@ _CLOSE_SECONDS = 10.0
 """The SDK closes stdin, then sends SIGTERM, then SIGKILL, waiting 2 s each time."""
 _ABANDON_SECONDS = 0.2
 """How long a stopped call may take to tell the server so."""
+_NEWS_PAUSE_SECONDS = 5.0
 _TAIL = 4_000
 """Bytes kept of what a server writes to stderr: its last words say why it died."""
 
@@ -79,6 +80,7 @@ class Connection:
         self._leave = asyncio.Event()
         self._calls: set[asyncio.Task[Any]] = set()
         self._refused = False
+        self._tail = b""
 
     @property
     def is_alive(self) -> bool:
@@ -132,7 +134,7 @@ class Connection:
                 self.offers = await offers_of(client)
                 self._client = client
                 ready.set_result(None)
-                watching = asyncio.create_task(self._watch(client))
+                watching = self._spawn(self._watch(client))
                 try:
                     await _first({self._leave, ended})
                 finally:
@@ -167,27 +169,37 @@ class Connection:
         tools = client.server_capabilities.tools
         if client.protocol_version not in MODERN_PROTOCOL_VERSIONS or not (tools and tools.list_changed):
             return
-        with contextlib.suppress(SubscriptionLost, MCPError, TimeoutError):
-            async with client.listen(tools_list_changed=True) as news:
-                async for _ in news:
-                    await self._refresh(client)
+        with contextlib.suppress(MCPError):
+            while True:
+                with contextlib.suppress(SubscriptionLost, TimeoutError):
+                    async with client.listen(tools_list_changed=True) as news:
+                        async for _ in news:
+                            await self._refresh(client)
+                # Proxies cut streams that last; what happened meanwhile is not told again.
+                await asyncio.sleep(_NEWS_PAUSE_SECONDS)
+                await self._refresh(client)
 
     async def _refresh(self, client: Client) -> None:
         from mcp.shared.exceptions import MCPError
 
         with contextlib.suppress(MCPError):
-            self.offers = await offers_of(client)
-            self._on_change()
+            before, self.offers = self.offers, await offers_of(client)
+            if self.offers != before:
+                self._on_change()
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        task.add_done_callback(self._over)
         return task
 
-    # ---- what a server we started writes to stderr -----------------------------------------------------------------
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._calls.discard(task)
+        # Looked at, so that asyncio does not report an error that nobody waits for any more.
+        if not task.cancelled():
+            task.exception()
 
-    _tail = b""
+    # ---- what a server we started writes to stderr -----------------------------------------------------------------
 
     def _keep_tail(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-_TAIL:]

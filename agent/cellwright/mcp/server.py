@@ -166,9 +166,11 @@ class McpServer:
                 connection = await self._connect()
             except McpUnavailable as error:
                 raise ToolCallError(str(error)) from None
-            self._say(
-                f"The MCP server {self.name} had died ({why}) and was started anew; what it had in memory is lost."
-            )
+            if self.settings.url:
+                self._say(f"The connection to the MCP server {self.name} was lost ({why}) and has been made anew.")
+            else:
+                lost = "what it had in memory is lost"
+                self._say(f"The MCP server {self.name} had died ({why}) and was started anew; {lost}.")
             return connection
 
     async def _connect(self) -> Connection:
