@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cellwright import CodeAgent, Limits, ScriptedModel, ToolCallingAgent, tool
+from cellwright.checks import AnswerCheck
 from cellwright.errors import ToolDefinitionError, UsageError
 from cellwright.events import Compacted, Event, Nested, NoAction, Planned, RunStarted, Told, ToolCalled
-from cellwright.facts import ToolUse
+from cellwright.facts import ToolUse, Usage
 from cellwright.formats import JsonReply, PythonCall
 from cellwright.journal import Journal
 from cellwright.models.base import Message
@@ -46,18 +48,18 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[ChildKernel]:
 
 
 async def test_a4_a_failed_check_is_an_observation_and_the_run_goes_on(sandbox: ChildKernel) -> None:
-    def is_positive(answer: int, run: Run) -> bool:
-        return answer > 0
+    def is_positive(answer: Any, run: Run) -> bool:
+        return bool(answer > 0)
 
-    async def is_even(answer: int, run: Run) -> str | None:
+    async def is_even(answer: Any, run: Run) -> str | None:
         return f"{answer} is odd" if answer % 2 else None
 
-    def is_small(answer: int, run: Run) -> bool:
+    def is_small(answer: Any, run: Run) -> bool:
         assert answer < 100, "too large"
         return True
 
     model = ScriptedModel(*(reply(f"final_answer({n})") for n in (-2, 3, 200, 4)))
-    checks = [is_positive, is_even, is_small]
+    checks: list[AnswerCheck] = [is_positive, is_even, is_small]
     run = await CodeAgent(model, sandbox=sandbox, journal=None, final_answer_checks=checks).run("Answer.")
     assert (run.status, run.answer, len(run.steps)) == ("success", 4, 4)
     assert "the check is_positive failed." in run.steps[0].note
@@ -263,7 +265,7 @@ async def test_a10_a_run_out_of_steps_says_its_best_answer(sandbox: ChildKernel)
 @pytest.mark.parametrize("limits", [Limits(tokens=1), Limits(cost=1e-9)])
 async def test_a10_a_run_out_of_tokens_asks_nothing_more(sandbox: ChildKernel, limits: Limits) -> None:
     class Costly(ScriptedModel):
-        def count(self, messages: Sequence[Message], reply: str) -> tuple[object, float | None]:  # type: ignore[override]
+        def count(self, messages: Sequence[Message], reply: str) -> tuple[Usage, float | None]:
             return super().count(messages, reply)[0], 0.5
 
     model = Costly(reply("print(6)"))

@@ -18,7 +18,7 @@ from fake_provider import FakeProvider, echo
 from notebook import Notebook, opened
 
 modular = pytest.mark.asyncio(loop_scope="module")
-WORDS = "export files help limits model new reset runs sandbox steps tools vars".split()
+WORDS = "export files help limits mcp model new reset runs sandbox steps tools vars".split()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .models.scripted import ScriptedModel as ScriptedModel
     from .run import Run as Run
     from .run import Step as Step
+    from .secrets import Secret as Secret
     from .tool_calling import ToolCallingAgent as ToolCallingAgent
     from .tools import Tool as Tool
     from .tools import tool as tool
@@ -29,6 +30,7 @@ _HOME = {
     "Limits": "limits",
     "Run": "run",
     "ScriptedModel": "models.scripted",
+    "Secret": "secrets",
     "Step": "run",
     "Tool": "tools",
     "ToolCallingAgent": "tool_calling",

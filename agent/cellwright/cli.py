@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,7 +25,6 @@ import click
 from . import __version__
 from .cli_machine import doctor, model
 from .errors import CellwrightError, ExportError, UsageError
-from .events import ReplyDelta
 from .options import existing_file, one_line_of, settings_options
 from .outputs import Json
 
@@ -105,30 +105,53 @@ def cellwright(ctx: click.Context) -> None:
 @click.command()
 @click.argument("task")
 @click.option("--file", "-f", "files", multiple=True, help="A file that the task is about; may be given several times.")
+@click.option("--mcp", "mcp_file", help="A file of MCP servers, as editors write it.")
+@click.option("--tools", "tools", help="Tools that come along, e.g. web_search,visit_webpage.")
 @click.option("--export", "export_to", help="Write the audit notebook to this path.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, and nothing else, when it is done.")
-def run(task: str, files: tuple[str, ...], export_to: str | None, as_json: bool, **flags: Json) -> int:
+def run(
+    task: str,
+    *,
+    files: tuple[str, ...],
+    mcp_file: str | None,
+    tools: str | None,
+    export_to: str | None,
+    as_json: bool,
+    **flags: Json,
+) -> int:
     """Do TASK and print each step as it happens.
 
     The code that the model writes runs in a sandbox. It reads copies of the files that TASK names, or --file, and
     writes to a folder of its own; it has no network.
     """
     target = _writable(export_to)
-    return asyncio.run(_do(task, [existing_file(name) for name in files], flags, target, as_json=as_json))
+    given = Given([existing_file(name) for name in files], mcp_file, tools)
+    return asyncio.run(_do(task, given, flags, target, as_json=as_json))
 
 
 run.params.extend(settings_options())
 cellwright.add_command(run)
 
 
-async def _do(task: str, files: Sequence[Path], flags: dict[str, Json], target: Path | None, *, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a task is given besides its text."""
+
+    files: Sequence[Path]
+    mcp_file: str | None
+    tools: str | None
+
+
+async def _do(task: str, given: Given, flags: dict[str, Json], target: Path | None, *, as_json: bool) -> int:
     from rich.console import Console
 
     from .agent import CodeAgent
     from .console import ConsoleView
+    from .mcp import McpServers, read_file
     from .models.choice import choose
     from .sandbox.child import ChildKernel
     from .settings import gather
+    from .toolbox import Lent, toolbox_by_name
 
     settings = gather(flags)
     # With --json the steps can still be watched: in a terminal, on stderr.
@@ -136,11 +159,19 @@ async def _do(task: str, files: Sequence[Path], flags: dict[str, Json], target: 
     choice = await choose(settings.model)
     sandbox = ChildKernel(settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation)
     journal = _journal(settings)
-    agent = CodeAgent(choice.model, sandbox=sandbox, instructions=settings.instructions, journal=journal)
-    async with agent:
-        agent.warm_up()
-        task = _with_files(task, await sandbox.bring(files))
-        done = await _watched(agent, task, settings, ConsoleView(console))
+    lent = Lent(sandbox=sandbox, folder=sandbox.workspace)
+    tools = toolbox_by_name(given.tools.split(","), lent) if given.tools else []
+    async with McpServers(on_note=lambda note: console.print(note, markup=False)) as servers:
+        if given.mcp_file:
+            await servers.add_all(read_file(given.mcp_file))
+        tools = [*tools, *servers.tools.values()]
+        agent = CodeAgent(
+            choice.model, tools=tools, sandbox=sandbox, instructions=settings.instructions, journal=journal
+        )
+        async with agent:
+            agent.warm_up()
+            task = _with_files(task, await sandbox.bring(given.files))
+            done = await _watched(agent, task, settings, ConsoleView(console))
     if target:
         _write([done], target)
         console.print(f"Audit notebook: {target}", markup=False, soft_wrap=True)
@@ -160,7 +191,7 @@ async def _watched(agent: CodeAgent, task: str, settings: Settings, view: Consol
             view.wait("starting")
             async with aclosing(events):
                 async for event in events:
-                    if not isinstance(event, ReplyDelta):
+                    if not event.is_live:
                         done.add(event)
                     view.take(event)
         finally:

@@ -36,6 +36,7 @@ from .events import (
     RunEnded,
     RunStarted,
     ToolCalled,
+    ToolProgress,
 )
 from .facts import Totals
 from .outputs import CellOutput, Clear, Display, Failure, MimeBundle, Stream
@@ -87,11 +88,11 @@ class ConsoleView:
             case Planned():
                 self._note(f"\nPlan\n{event.text.strip()}", "cyan")
             case Compacted():
-                self._note(
-                    f"{event.characters:,} characters of old observations were shortened for the model.", "dim"
-                )
+                self._note(f"{event.characters:,} characters of old observations were shortened for the model.", "dim")
             case Nested():
                 self._nested(event)
+            case ToolProgress():
+                self._note(f"  {event.name}: {event.text}", "dim")
             case ActionProposed():
                 self._action(event)
             case ActionDecided() if event.verdict != "approved":

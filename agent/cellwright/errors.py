@@ -16,6 +16,7 @@ CellwrightError
 │   ├── ValueNotTransferable   a value has no safe form to cross in
 │   └── WorkspaceError         a file can't cross, or the folder can't be used
 ├── ToolError
+│   ├── McpUnavailable         an MCP server can't be reached (in cellwright.mcp)
 │   ├── ToolDefinitionError    a function can't be made a tool
 │   └── ToolCallError          a call does not fit the tool, or the tool failed
 ├── JournalError               the journal can't be read or written

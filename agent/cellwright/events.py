@@ -192,6 +192,16 @@ class Output(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolProgress(Event):
+    """A tool that is at work says how far it is."""
+
+    step: int
+    name: str
+    text: str
+    is_live: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCalled(Event):
     """Code in the sandbox called a tool of the host, and it answered."""
 

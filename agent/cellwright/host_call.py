@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .errors import ToolCallError, nearest
-from .events import ToolCalled
+from .events import ToolCalled, ToolProgress
 from .sandbox.base import Call, CallResult, Raised, Returned
 
 if TYPE_CHECKING:
@@ -18,11 +18,15 @@ async def call_tool(work: Work, call: Call) -> CallResult:
     begun = time.monotonic()
     result: CallResult
     tools = work.agent.tools
+
+    async def tell(text: str) -> None:
+        await work.emit(ToolProgress(step=work.step, name=call.name, text=text))
+
     try:
         tool = tools.get(call.name)
         if tool is None:
             raise ToolCallError(f"No tool {call.name!r}{nearest(call.name, tools)}")
-        result = Returned(await tool(*call.args, **call.kwargs))
+        result = Returned(await tool.call(call.args, call.kwargs, tell))
     except ToolCallError as error:
         result = Raised(str(error))
     await work.emit(

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Literal, TypeVar
 
 from .errors import JournalError, UnknownRun, one_line
-from .events import ActionProposed, Event, Output, ReplyDelta, RunEnded, RunStarted, Status
+from .events import ActionProposed, Event, Output, RunEnded, RunStarted, Status
 from .run import Run
 from .wire import from_json, to_json
 
@@ -134,7 +134,7 @@ class Journal:
         Cancelling the call does not take the event back. After an error the event waits, and is written with the
         next one, so that a full disk leaves no hole in the run.
         """
-        if isinstance(event, ReplyDelta):
+        if event.is_live:
             return
         kind = str(getattr(event, "kind", ""))
         row: Row = (run_id, event.seq, kind, event.time, to_json(event))

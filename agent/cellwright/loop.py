@@ -36,6 +36,7 @@ from .sandbox.base import (
     Failed,
     Finished,
 )
+from .secrets import redacted
 
 if TYPE_CHECKING:
     from .agent import CodeAgent
@@ -78,7 +79,7 @@ class Work:
 
     async def emit(self, event: events.Event) -> None:
         """Number the event, remember it, and wait until everybody has heard it."""
-        event = replace(event, seq=self._seq, time=time.time())
+        event = redacted(replace(event, seq=self._seq, time=time.time()))
         if not event.is_live:
             self._seq += 1
             self.run.add(event)

@@ -54,7 +54,7 @@ async def _free(agent: CodeAgent, caller: Work | None) -> AsyncIterator[CodeAgen
     """The agent, or a copy with a sandbox of its own when it is at work."""
     if agent.is_reserved:
         other = copy(agent)
-        other.memory, other.conversation, other.instance = None, new_id(), 0
+        other.memory, other.conversation, other.instance, other._work = None, new_id(), 0, None
         other.sandbox, other.listeners, other.is_reserved = agent.sandbox.another(), [], True
         try:
             yield other

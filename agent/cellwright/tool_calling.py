@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .agent import CodeAgent
 from .checks import refused
 from .errors import ToolCallError, nearest, one_line
-from .events import ActionFinished, AnswerGiven, Output, ToolCalled
+from .events import ActionFinished, AnswerGiven, Output, ToolCalled, ToolProgress
 from .facts import ToolUse
 from .formats import FunctionCalls, arguments_of, calls_in
 from .loop import Work
@@ -44,9 +44,7 @@ class ToolCallingWork(Work):
         finals = [call for call in self._calls if call.name == FINAL_ANSWER]
         try:
             if finals and len(self._calls) > 1:
-                note = (
-                    "Nothing was called: final_answer must be called alone, when the other results are known."
-                )
+                note = "Nothing was called: final_answer must be called alone, when the other results are known."
             elif finals:
                 note = await self._answer(finals[0])
             else:
@@ -90,12 +88,16 @@ class ToolCallingWork(Work):
         result: Json = None
         error = None
         tools = self.agent.tools
+
+        async def tell(text: str) -> None:
+            await self.emit(ToolProgress(step=self.step, name=call.name, text=text))
+
         try:
             if call.name not in tools:
                 raise ToolCallError(f"No tool {call.name!r}{nearest(call.name, [*tools, FINAL_ANSWER])}")
             if call.arguments.strip() and not call.arguments.lstrip().startswith("{"):
                 raise ToolCallError(f"The arguments of {call.name} are no JSON object: {one_line(call.arguments, 80)}")
-            result = await tools[call.name](**arguments)
+            result = await tools[call.name].call((), arguments, tell)
             self.results[name] = result
         except ToolCallError as failed:
             error = str(failed)

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from cellwright.errors import UsageError, nearest, one_line
+from cellwright.mcp import read_file, settings_from_words
 from cellwright.options import arguments, existing_file, sandbox_options, settings_options, split
 from cellwright.outputs import Json
 from cellwright.sandbox.child import ChildKernel
@@ -79,8 +80,32 @@ async def model(session: Session, name: str | None) -> object:
 @_command()
 async def tools(session: Session) -> object:
     """List the tools that the agent's code may call."""
-    rows = [(facts.signature, facts.description.split("\n")[0]) for facts in (t.facts for t in session.tools.values())]
+    known = {**session.mcp.tools, **session.tools}
+    rows = [(facts.signature, facts.description.split("\n")[0]) for facts in (tool.facts for tool in known.values())]
     return Table(("tool", "what it does"), rows, "There are no tools yet; %%tool defines one.")
+
+
+@_command(
+    click.Argument(["action"], default="list", type=click.Choice(["list", "add", "remove"])),
+    click.Argument(["words"], nargs=-1),
+    click.Option(["--env", "-e"], multiple=True, help="A variable that the server gets, KEY=VALUE."),
+    click.Option(["--header"], multiple=True, help="A header that is sent, 'Name: value'."),
+)
+async def mcp(
+    session: Session, action: str, words: tuple[str, ...], env: tuple[str, ...], header: tuple[str, ...]
+) -> object:
+    """List, add or remove MCP servers: `%agent mcp add time -- uvx mcp-server-time`, `%agent mcp add NAME URL`."""
+    if action == "add":
+        if len(words) == 1 and words[0].endswith(".json"):
+            await session.mcp.add_all(read_file(words[0]))
+        elif words:
+            await session.mcp.add(settings_from_words(words[0], words[1:], env=env, headers=header))
+        else:
+            raise UsageError("Which one? `%agent mcp add NAME -- command args`, `NAME URL`, or a file `mcp.json`.")
+    elif action == "remove":
+        for name in words or [""]:
+            await session.mcp.remove(name)
+    return Table(("server", "where", "state", "tools"), session.mcp.rows(), "No MCP server is connected.")
 
 
 @_command(*(option for option in settings_options() if option.name in LIMITS))

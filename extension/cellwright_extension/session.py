@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cellwright.agent import CodeAgent
 from cellwright.errors import CellwrightError, RunFailed, RunInterrupted, UsageError
 from cellwright.events import AnswerGiven, Event
+from cellwright.mcp import McpServers
 from cellwright.models.choice import choose
 from cellwright.outputs import Json
 from cellwright.sandbox.child import ChildKernel
@@ -46,6 +47,8 @@ class Session:
         self._agent: CodeAgent | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.tools: dict[str, Tool] = {}
+        self.mcp = McpServers(taken=lambda: self.tools, on_note=print)
+        """MCP servers, whose tools the agent may call, too."""
         self.last_run: Run | None = None
         self.model_reason = ""
         """Why the model at hand was chosen."""
@@ -133,7 +136,7 @@ class Session:
         agent = self.agent
         self._fence(settings)
         agent.model = await self.model(settings.model)
-        agent.tools = dict(self.tools)
+        agent.tools = {**self.mcp.tools, **self.tools}
         agent.instructions = settings.instructions
         task = await self.fill_in(task)
         events = agent.stream(task, limits=settings.limits, additional_args=values)
@@ -175,7 +178,7 @@ class Session:
         agent = self.agent
         if not agent.sandbox.is_running:
             self._fence(self.settings)
-        agent.tools = dict(self.tools)
+        agent.tools = {**self.mcp.tools, **self.tools}
         self._loop = asyncio.get_running_loop()
         agent.listeners.append(listener)
         try:
@@ -208,7 +211,8 @@ class Session:
         return decode(*await self.agent.sandbox.get("_answer"))
 
     async def aclose(self) -> None:
-        """End sandbox and model."""
+        """End sandbox, model and MCP servers."""
+        await self.mcp.aclose()
         if self._agent:
             self._agent.stop()
             await self._agent.aclose()

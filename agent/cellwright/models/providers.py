@@ -15,6 +15,7 @@ import warnings
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -87,6 +88,8 @@ class LiteLLMModel:
         """The reply to `messages`, piece by piece, then one `ReplyEnd`. Raises `ModelError`."""
         litellm = await loaded_litellm()
         await self.check()
+        if "tools" in sampling.more and find_spec("mcp") is None:  # litellm imports it for every call with functions
+            raise ModelUnavailable(self._shown, "Function calls need the package mcp: `pip install 'cellwright[mcp]'`.")
         opened = await self._open_with_retries(litellm, self._request(messages, sampling))
         usage, model = opened.usage, opened.model
         try:

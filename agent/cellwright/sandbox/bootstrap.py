@@ -56,9 +56,25 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
         encoded = json.dumps(request)
         if len(json.dumps(encoded)) > MESSAGE:  # as it is sent
             raise ToolCallError(f"the call is {len(encoded) >> 20} MB; at most {MESSAGE >> 20} MB can cross")
-        # One call at a time: stdin has one reply socket, and threads would steal each other's replies.
+        if "call" in request and threading.current_thread() is not threading.main_thread():
+            return call_beside(request)
+        return value_of(ask(encoded))
+
+    def call_beside(request):
+        """Threads call at the same time: a call is begun, and its thread comes back for what it returned."""
+        __tracebackhide__ = True
+        ticket = value_of(ask(json.dumps({"begin": request})))
+        while (ended := value_of(ask(json.dumps({"ended": ticket})))) is None:
+            time.sleep(0.02)
+        return value_of(ended)
+
+    def ask(encoded):
+        # One at a time: stdin has one reply socket, and threads would steal each other's replies.
         with lock:
-            reply = json.loads(ask_host(mark + encoded))
+            return json.loads(ask_host(mark + encoded))
+
+    def value_of(reply):
+        __tracebackhide__ = True
         if "error" in reply:
             raise ToolCallError(reply["error"])
         return reply["value"]
@@ -292,8 +308,10 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
     hooks = type(shell.events).trigger.__code__  # drawing the figures after a cell is its work, too
 
     def on_sigint(signum, frame):
+        inner = frame
         while under_way and frame is not None:
-            if frame.f_globals is shell.user_global_ns or frame.f_code is hooks:
+            # In what a hook calls, not in the loop that calls them: only there somebody catches it.
+            if frame.f_globals is shell.user_global_ns or (frame.f_code is hooks and frame is not inner):
                 raise KeyboardInterrupt
             frame = frame.f_back
 

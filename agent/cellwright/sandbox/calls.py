@@ -5,32 +5,68 @@ The requests come as JSON through `input_request`; the host acts on them, and be
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 
 from ..outputs import Json
 from . import relay
 from .base import Answer, Call, Callbacks, CallResult, Raised, Returned
 from .cell import Cell
 
+BEGUN_AT_ONCE = 64
+"""So many calls may threads make at the same time."""
+
 
 async def serve(text: str, cell: Cell | None) -> CallResult:
     """Do what code in the sandbox asks of the host: an answer, a tool, a line from the person."""
     try:
-        request = json.loads(text)
+        request = relay.clean_json(json.loads(text))
     except (ValueError, RecursionError):
         return Raised("The call could not be read.")
     if cell is None or cell.callbacks is None or not isinstance(request, dict):
         return Raised("No cell is running, so nothing can be called.")
+    if "begin" in request:
+        return _begin(request["begin"], cell)
+    if "ended" in request:
+        return _ended(request["ended"], cell)
+    return await _do(request, cell, cell.callbacks)
+
+
+def _begin(request: Json, cell: Cell) -> CallResult:
+    """Begin a call that a thread makes beside others; the ticket with which it asks for the result."""
+    if cell.callbacks is None or not isinstance(request, dict) or len(cell.begun) >= BEGUN_AT_ONCE:
+        return Raised(f"Not called: no more than {BEGUN_AT_ONCE} calls may be made at the same time.")
+    ticket = secrets.token_hex(8)
+    cell.begun[ticket] = asyncio.create_task(_do(request, cell, cell.callbacks))
+    return Returned(ticket)
+
+
+def _ended(ticket: Json, cell: Cell) -> CallResult:
+    """None while the call goes on, then its reply."""
+    task = cell.begun.get(ticket) if isinstance(ticket, str) else None
+    if task is None:
+        return Raised("There is no such call.")
+    if not task.done():
+        return Returned(None)
+    del cell.begun[str(ticket)]
+    if task.cancelled():
+        return Raised("The call was stopped.")
+    result = task.result()
+    return Returned({"value": result.value} if isinstance(result, Returned) else {"error": result.message})
+
+
+async def _do(request: dict[str, Json], cell: Cell, callbacks: Callbacks) -> CallResult:
     if "answer" in request:
         if cell.answer is None:
             cell.answer = _answer(request["answer"])
             cell.answered_or_replied.set()
         return Returned(None)
     if "input" in request:
-        return await _ask_person(cell.callbacks, str(request["input"]), bool(request.get("password")))
+        return await _ask_person(callbacks, relay.clean_text(str(request["input"])), bool(request.get("password")))
     await cell.flush()
     args, kwargs = request.get("args"), request.get("kwargs")
-    return await cell.callbacks.on_call(
+    return await callbacks.on_call(
         Call(
             str(request.get("call")),
             tuple(args) if isinstance(args, list) else (),

@@ -19,7 +19,7 @@ from ..outputs import CellOutput, Display, Failure, Json, Stream
 from ..terminal import Printed, moves
 
 if TYPE_CHECKING:
-    from .base import Answer, Callbacks
+    from .base import Answer, Callbacks, CallResult
 
 MESSAGES = 5_000
 """Outputs of one action that are passed on."""
@@ -51,6 +51,8 @@ class Cell:
         self.answered_or_replied = asyncio.Event()
         self.reply.add_done_callback(lambda _: self.answered_or_replied.set())
         self.pending: Stream | None = None
+        self.begun: dict[str, asyncio.Task[CallResult]] = {}
+        """Calls that threads have begun and not yet asked for, by ticket."""
         self.started = time.monotonic()
         self.context = copy_context()
         self._stream: Literal["stdout", "stderr"] = "stdout"

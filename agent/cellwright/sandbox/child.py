@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
-from ..errors import SandboxDied, ValueNotTransferable, one_line
+from ..errors import SandboxDied
 from ..facts import SandboxFacts
 from ..outputs import Json
-from . import relay
+from . import channels, relay
 from .base import (
     Callbacks,
     Died,
@@ -43,6 +42,8 @@ REQUEST_SECONDS = 15.0
 """How long a request of our own may take (variables, values, tools) until the kernel is given up."""
 INTROSPECT_SECONDS = 10.0
 """How long completion and inspection may take: jedi's first answer takes seconds on a busy machine."""
+CALLS_AT_ONCE = 16
+"""Requests of the kernel that are being answered; it sends one after another, unless it means harm."""
 FLUSH_SECONDS = 0.1
 """How long printed text is gathered before it is passed on."""
 IDLE_GRACE_SECONDS = 1.0
@@ -152,10 +153,14 @@ class ChildKernel(KernelServices):
         self._process = process = await KernelProcess.start(self.kernel_name, self.workspace, self.isolation)
         self._instance += 1
         self._mark = secrets.token_hex(16)
-        pumps = (self._pump_iopub, self._pump_shell, self._pump_stdin, self._watch)
+        pumps = (self._pump_iopub, self._pump_shell, self._pump_stdin, self._watch, self._keep_hearing, self._guard)
         self._pumps = [asyncio.create_task(pump(process)) for pump in pumps]
-        await self._request(f"{_bootstrap()}\n_cellwright_boot({self._mark!r})\ndel _cellwright_boot")
-        facts = await self._ask("facts()")
+        await self._request(
+            f"{_bootstrap()}\n_cellwright_boot({self._mark!r}, {self.output_bytes})\ndel _cellwright_boot"
+        )
+        with channels.believed():
+            facts = dict(await self._ask("facts()"))
+            packages = {relay.word(k): relay.word(v) for k, v in facts["packages"].items()}
         await self.offer(self._tools)
         level, note = await process.isolated_by()
         return SandboxFacts(
@@ -163,11 +168,11 @@ class ChildKernel(KernelServices):
             isolation=level,
             network=self.isolation.network if level != "process" else "host",
             kernel_name=self.kernel_name,
-            python=str(facts.get("python")),
-            workspace=str(facts.get("workspace")),
+            python=relay.word(facts.get("python")),
+            workspace=relay.word(facts.get("workspace"), 4096),
             note=note,
             instance=self._instance,
-            packages={str(k): str(v) for k, v in facts.get("packages", {}).items()},
+            packages=packages,
         )
 
     def another(self) -> ChildKernel:
@@ -221,7 +226,7 @@ class ChildKernel(KernelServices):
             return Died(cell.seconds, str(death))
         except asyncio.CancelledError:
             # Shielded: the interrupt must reach the kernel although nobody may be left to wait for it.
-            calls = set(self._calls)
+            calls = {*self._calls, *cell.begun.values()}
             self._stopping = asyncio.create_task(self._stop(cell))
             await asyncio.wait({self._stopping, *calls}, timeout=CANCEL_SECONDS)
             raise
@@ -230,12 +235,13 @@ class ChildKernel(KernelServices):
             await cell.say_what_was_dropped()
             # Code that is still being stopped stays known, so that `_stop` hears its reply, but shows nothing more.
             cell.callbacks = None
+            for task in cell.begun.values():
+                task.cancel()  # a thread that outlives its cell gets no answer
             if cell.reply.done():
                 self._cells.pop(cell.msg_id, None)
             self._current = None
         if reply.get("status") == "ok" or cell.answer:
-            payload = reply.get("payload")
-            return Finished(cell.seconds, cell.answer, payload if isinstance(payload, list) else ())
+            return Finished(cell.seconds, cell.answer, relay.clean_payload(reply.get("payload")))
         return Failed(cell.seconds, cell.answer)
 
     async def _until_done(self, cell: Cell) -> Mapping[str, Json]:
@@ -289,12 +295,7 @@ class ChildKernel(KernelServices):
             raise SandboxDied("it did not answer any more") from None
         finally:
             self._cells.pop(cell.msg_id, None)
-        if reply.get("status") != "ok":
-            raise SandboxDied(f"it refused a request: {one_line(str(reply.get('evalue')))}")
-        result = reply.get("user_expressions", {}).get("value", {})
-        if result.get("status") == "error":
-            raise ValueNotTransferable(one_line(str(result.get("evalue"))))
-        return result.get("data", {}).get("application/json")
+        return channels.expression(reply, "value")
 
     async def _ask(self, call: str, *arguments: Json, buffers: Sequence[bytes] = ()) -> Any:
         """Call the service that the bootstrap cell left in the kernel."""
@@ -306,7 +307,7 @@ class ChildKernel(KernelServices):
 
     async def _stop(self, cell: Cell) -> bool:
         """Interrupt, wait, else kill. True when the kernel had to be killed."""
-        for task in self._calls:
+        for task in (*self._calls, *cell.begun.values()):
             task.cancel()
         deadline = time.monotonic() + INTERRUPT_GRACE_SECONDS
         with contextlib.suppress(SandboxDied):
@@ -322,53 +323,60 @@ class ChildKernel(KernelServices):
 
     # ---- what the kernel sends ----------------------------------------------------------------------------------
 
-    async def _receive(self, channel: Any, timeout: float | None = None) -> Any:
-        """The next message; None when none came in time or what came is malformed."""
-        try:
-            return await channel.get_msg(timeout=timeout)
-        except Empty:
-            return None
-        except (ValueError, TypeError, KeyError, RecursionError):  # bad signature, bad JSON, bad date: not ours
-            return None
-
     async def _pump_iopub(self, process: KernelProcess) -> None:
         while True:
             cell = self._current
             waiting = cell is not None and cell.pending is not None
-            message = await self._receive(process.client.iopub_channel, FLUSH_SECONDS if waiting else None)
+            message = await channels.receive(process.client.iopub_channel, FLUSH_SECONDS if waiting else None)
             if message is None:
                 if cell:
-                    await cell.flush()
+                    await cell.flush_when_due()
                 continue
-            cell = self._cells.get(message["parent_header"].get("msg_id"))
+            cell = self._cells.get(message.parent)
             if cell is None:
                 continue
-            if message["msg_type"] == "status":
-                if message["content"].get("execution_state") == "idle":
+            if message.is_too_large:
+                cell.drop()
+            elif message.kind == "status":
+                if message.content.get("execution_state") == "idle":
                     cell.idle.set()
-            elif output := relay.output(message["msg_type"], message["content"]):
+            elif output := await channels.output(message):
                 await cell.take(output)
 
     async def _pump_shell(self, process: KernelProcess) -> None:
         while True:
-            message = await self._receive(process.client.shell_channel)
-            if message is None:
-                continue
-            cell = self._cells.get(message["parent_header"].get("msg_id"))
-            if cell and not cell.reply.done():
-                cell.reply.set_result(message["content"])
+            message = await channels.receive(process.client.shell_channel)
+            cell = self._cells.get(message.parent) if message else None
+            if message and cell and not cell.reply.done():
+                cell.reply.set_result(message.content)
 
     async def _pump_stdin(self, process: KernelProcess) -> None:
         while True:
-            message = await self._receive(process.client.stdin_channel)
-            if message and message["msg_type"] == "input_request":
+            message = await channels.receive(process.client.stdin_channel)
+            if message and message.kind == "input_request" and len(self._calls) < CALLS_AT_ONCE:
                 context = self._current.context if self._current else None
-                task = asyncio.create_task(self._reply_to(message["content"]), context=context)
+                task = asyncio.create_task(self._reply_to(message.content), context=context)
                 self._calls.add(task)
                 task.add_done_callback(self._calls.discard)
 
+    async def _keep_hearing(self, process: KernelProcess) -> None:
+        await channels.keep_hearing(process.client, lambda: self._current.drop() if self._current else None)
+
+    async def _guard(self, process: KernelProcess) -> None:
+        await channels.until_replies_are_lost(process.client)
+        await asyncio.sleep(0.3)  # where the process has died, `_watch` knows why
+        self._lost("it sent a message that is larger than it may be")
+
+    def _lost(self, cause: str) -> None:
+        for cell in list(self._cells.values()):
+            if not cell.reply.done():
+                cell.reply.set_exception(SandboxDied(cause))
+                cell.reply.exception()  # mark as seen: a request that nobody awaits any more must not warn
+        self._facts = None
+
     async def _reply_to(self, content: Mapping[str, Json]) -> None:
-        prompt = str(content.get("prompt", ""))
+        prompt = content.get("prompt")
+        prompt = prompt if isinstance(prompt, str) else ""
         if prompt.startswith(self._mark):
             result = await serve(prompt[len(self._mark) :], self._current)
             reply = {"value": result.value} if isinstance(result, Returned) else {"error": result.message}
@@ -379,12 +387,7 @@ class ChildKernel(KernelServices):
 
     async def _watch(self, process: KernelProcess) -> None:
         """Notice that the kernel's process has ended, and tell every request that waits for it."""
-        cause = await process.ended()
-        for cell in list(self._cells.values()):
-            if not cell.reply.done():
-                cell.reply.set_exception(SandboxDied(cause))
-                cell.reply.exception()  # mark as seen: a request that nobody awaits any more must not warn
-        self._facts = None
+        self._lost(await process.ended())
 
     async def _introspect(self, kind: str, content: Mapping[str, Json]) -> Mapping[str, Json]:
         if self._process is None or self._current is not None:  # it would queue behind the running code

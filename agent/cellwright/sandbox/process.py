@@ -12,21 +12,20 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from queue import Empty
 from typing import TYPE_CHECKING
 
 from ..errors import SandboxDied, SandboxUnavailable, one_line
 from ..outputs import Json
-from .isolation import MIB, PROVISIONER, Isolation
+from . import channels
+from .isolation import PROVISIONER, Isolation
 
 if TYPE_CHECKING:
     from jupyter_client.asynchronous.client import AsyncKernelClient
     from jupyter_client.manager import AsyncKernelManager
 
+ENDED_AT_ONCE = "its process ended at once. Is ipykernel installed in its environment?"
 START_SECONDS = 60.0
 """How long a kernel may take until it answers."""
-MESSAGE_BYTES = 32 * MIB
-"""A larger message of the kernel is not read at all: ZeroMQ closes the connection, and opens a new one."""
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
@@ -51,10 +50,9 @@ class KernelProcess:
                 await process._until_ready()
         except (TimeoutError, SandboxDied) as error:
             await process.end()
+            why = one_line(str(error)) or f"{START_SECONDS:g} s are over. Is ipykernel installed in its environment?"
             raise SandboxUnavailable(
-                f"The sandbox's kernel {kernel_name!r} did not answer, so no code was run: "
-                f"{one_line(str(error)) or f'{START_SECONDS:g} s are over'}. "
-                "Is ipykernel installed in its environment?"
+                f"The sandbox's kernel {kernel_name!r} did not answer, so no code was run: {why}"
             ) from error
         except BaseException:  # cancelled, too: a half-started process must not stay behind; it is raised again
             await process.end()
@@ -67,7 +65,6 @@ class KernelProcess:
         from jupyter_client.manager import AsyncKernelManager
 
         context = zmq.asyncio.Context()
-        context.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
         # ipc: ipykernel warns of every tcp start ("TCP without encryption"), into the person's cell.
         self.manager = manager = AsyncKernelManager(
             kernel_name=self.kernel_name,
@@ -87,8 +84,8 @@ class KernelProcess:
                 f"The sandbox's kernel {self.kernel_name!r} did not start, so no code was run: {one_line(str(error))} "
                 "`jupyter kernelspec list` shows the kernels there are."
             ) from error
-        self.client = manager.client()
-        self.client.start_channels(hb=False)
+        self.client = manager.client(context=context)  # else it makes one of its own, without limits
+        channels.open_channels(self.client)
 
     def _fence(self, manager: AsyncKernelManager) -> None:
         """Have the kernel started by the provisioner that isolates it."""
@@ -108,15 +105,14 @@ class KernelProcess:
         client = self.client
         request = client.kernel_info()
         while True:
-            with contextlib.suppress(Empty):
-                reply = await client.shell_channel.get_msg(timeout=0.1)
-                if reply["parent_header"].get("msg_id") == request:
-                    break
+            reply = await channels.receive(client.shell_channel, 0.1)
+            if reply and reply.parent == request:
+                break
             if not await self.is_alive():
-                raise SandboxDied((await self._facts()).get("ended_by") or "its process ended at once")
+                raise SandboxDied((await self._facts()).get("ended_by") or ENDED_AT_ONCE)
         while True:
-            message = await client.iopub_channel.get_msg(timeout=START_SECONDS)
-            if message["msg_type"] in ("iopub_welcome", "status"):
+            message = await channels.receive(client.iopub_channel)
+            if message and message.kind in ("iopub_welcome", "status"):
                 return
 
     async def is_alive(self) -> bool:

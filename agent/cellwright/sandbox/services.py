@@ -12,8 +12,13 @@ from typing import Any
 
 from ..facts import SandboxFacts, ToolFacts
 from ..outputs import Json
-from . import relay
+from . import channels, relay
 from .base import AtHand, File, Variable
+
+RENDERED = 20_000
+"""Characters of a variable that is put into a prompt."""
+SAID = 1_000
+"""Characters that are said about a variable or a file."""
 
 
 class KernelServices(ABC):
@@ -63,28 +68,40 @@ class KernelServices(ABC):
     async def get(self, name: str) -> tuple[str, Json]:
         """A variable as (form, value). Raises `ValueNotTransferable`."""
         await self.start()
-        form, value = await self._ask("get", name)
-        return str(form), value
+        found = await self._ask("get", name)
+        with channels.believed():
+            form, value = found
+            return relay.word(form), relay.clean_json(value)
 
     async def render(self, names: Sequence[str]) -> Mapping[str, str]:
         """The values of variables as text; unknown names are left out."""
         await self.start()
         texts = await self._ask("render", list(names))
-        return {str(name): relay.clean_text(str(text)) for name, text in texts.items()}
+        with channels.believed():
+            return {name: relay.word(texts[name], RENDERED) for name in names if name in texts}
 
     async def at_hand(self) -> AtHand:
         """Variables and files."""
         await self.start()
         found = await self._ask("at_hand()")
-        return AtHand(
-            tuple(Variable(str(v["name"]), str(v["type_name"]), str(v["summary"])) for v in found["variables"]),
-            tuple(File(str(f["name"]), int(f["size"]), str(f["summary"])) for f in found["files"]),
-        )
+        word = relay.word
+        with channels.believed():
+            return AtHand(
+                tuple(
+                    Variable(word(v["name"]), word(v["type_name"]), word(v["summary"], SAID))
+                    for v in found["variables"]
+                ),
+                tuple(
+                    File(word(f["name"]), min(int(f["size"]), 1 << 62), word(f["summary"], SAID))
+                    for f in found["files"]
+                ),
+            )
 
     async def complete(self, code: str, cursor: int) -> Mapping[str, Json]:
         """`complete_reply` content; empty while the kernel is busy."""
-        return await self._introspect("complete_request", {"code": code, "cursor_pos": cursor})
+        return relay.clean_completion(await self._introspect("complete_request", {"code": code, "cursor_pos": cursor}))
 
     async def inspect(self, code: str, cursor: int, detail: int = 0) -> Mapping[str, Json]:
         """`inspect_reply` content; empty while the kernel is busy."""
-        return await self._introspect("inspect_request", {"code": code, "cursor_pos": cursor, "detail_level": detail})
+        content = {"code": code, "cursor_pos": cursor, "detail_level": detail}
+        return relay.clean_inspection(await self._introspect("inspect_request", content))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..outputs import Json
+from ..secrets import Secret, handed_out
 
 Form = Literal["json", "table"]
 
@@ -30,6 +31,8 @@ def encode(values: Mapping[str, object]) -> dict[str, tuple[Form, Json]]:
     for name, value in values.items():
         if not name.isidentifier() or keyword.iskeyword(name):
             raise UsageError(f"{name!r} can't be the name of a variable.")
+        if isinstance(value, Secret):
+            value = handed_out(value)  # noqa: PLW2901 - what crosses is its handle
         is_table = type(value).__name__ == "DataFrame" and type(value).__module__.startswith("pandas")
         encoded[name] = ("table", _table(name, value)) if is_table else ("json", _plain(name, value))
     return encoded

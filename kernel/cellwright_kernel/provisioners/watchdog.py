@@ -64,10 +64,13 @@ class Watchdog:
         self._growth = 0
         self._free_at_first: dict[str, int] = {}
         self._walk_at = dict.fromkeys(self._folders, 0.0)
+        self._over_at_first: dict[str, int | None] = {}
+        """Folders that were over their limit when the sandbox started -> bytes then; None where that can't be known."""
 
     async def run(self) -> None:
         """Look until the sandbox is over a limit or this task is cancelled."""
         with self._memory_file_systems() as mounts:
+            await self._look_at_first()
             while True:
                 began = time.thread_time()
                 why = self._look(mounts)
@@ -79,6 +82,16 @@ class Watchdog:
                     await self._end(why)
                     return
                 await asyncio.sleep(min(SELDOM_SECONDS, max(OFTEN_SECONDS, self._pause(cost))))
+
+    async def _look_at_first(self) -> None:
+        """A folder that is full already must not end the sandbox: code is needed to make room in it."""
+        for name, (folder, most) in self._folders.items():
+            used, cost = await asyncio.to_thread(self._measure, folder, False)
+            self.spent += cost
+            if isinstance(used, str):
+                self._over_at_first[name] = None
+            elif used > most:
+                self._over_at_first[name] = used
 
     @contextlib.contextmanager
     def _memory_file_systems(self) -> Iterator[list[int]]:
@@ -139,13 +152,29 @@ class Watchdog:
             used, cost = await asyncio.to_thread(self._measure, folder, taken > most // 2)
             self.spent += cost
             self._walk_at[name] = time.monotonic() + max(FOLDER_SECONDS, cost / SHARE)
-            if isinstance(used, str):
+            if name in self._over_at_first:
+                most = self._allowed_over(name, used, most)  # noqa: PLW2901 - what holds for this folder now
+                if taken > MORE_BYTES:
+                    return f"its {name} was full already and grew by {size(taken)}"
+            elif isinstance(used, str):
                 return f"its {name} can't be measured: it has {used}"
-            if used > most:
+            if not isinstance(used, str) and used > most:
                 return f"its {name} holds {size(used)}, {size(most)} are allowed"
             if taken > most:
                 self._free_at_first[name] = free  # somebody else filled the disk
         return ""
+
+    def _allowed_over(self, name: str, used: int | str, most: int) -> int:
+        """Bytes that a folder may hold that was full at first: a little more than then, until there is room again."""
+        if isinstance(used, str):
+            return most
+        if used <= most:
+            del self._over_at_first[name]
+            return most
+        first = self._over_at_first[name]
+        if first is None:
+            first = self._over_at_first[name] = used
+        return first + MORE_BYTES
 
     def _measure(self, folder: Path, suspicious: bool) -> tuple[int | str, float]:
         """In a thread: bytes of a folder, or why it can't be known; and what finding out has cost."""
@@ -162,6 +191,8 @@ class Watchdog:
         return used, time.thread_time() - began
 
 
+MORE_BYTES = 16 * MIB
+"""So much may a folder grow that was full when the sandbox started."""
 ITS_OWN = 3
 """Processes around the kernel that are ours: bubblewrap or the launcher, and process 1."""
 
