@@ -50,8 +50,8 @@ OUT_OF_MEMORY = r"Failed.*MemoryError|Died.*(memory|SIGKILL)"
 FULL = r"Failed.*(No space left|File too large)|Died.*(memory|workspace|temporary|files)"
 OUT_OF_TIME = "TimedOut"
 
-NO_ROOM = "Finished|Refused.*workspace holds"
-"""Over its limit, the workspace is the person's to clear: nothing is run in it until there is room."""
+NO_ROOM = "Finished"
+"""A full workspace does not keep the sandbox from starting: code is needed to make room in it."""
 NO_PROCESSES = "Finished|Failed.*can't start new thread"
 """An interrupt reaches the kernel. What it has forked may hold all the processes allowed, until a restart."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,9 @@ WIDE_BYTES = 4 << 20
 STRUCTURE = 300_000
 """Brackets, commas and colons in larger content: `[[],[],` takes 30 times its size in memory."""
 
+LOOK_SECONDS = 1.0
+"""How often a silent channel is looked at without being told to."""
+
 _DELIMITER = b"<IDS|MSG>"
 
 
@@ -71,11 +74,24 @@ def open_channels(client: AsyncKernelClient) -> None:
     client.start_channels(hb=False)
 
 
+def send(client: AsyncKernelClient, channel: Any, kind: str, content: Json, buffers: Sequence[bytes] = ()) -> str:
+    """Send a message to the kernel; its id.
+
+    Not by `session.send` or the client's own methods: those go around the asyncio socket, and ZeroMQ then forgets to
+    say that a message came in meanwhile. It lay there for ever, although the kernel had answered (seen in one of thirty
+    interrupts on a busy machine).
+    """
+    message = client.session.msg(kind, content)
+    channel.socket.send_multipart([*client.session.serialize(message), *buffers])
+    return str(message["header"]["msg_id"])
+
+
 async def receive(channel: Any, seconds: float | None = None) -> Message | None:
     """The next message of a jupyter_client channel; None when none came in time, or what came is none."""
     socket = channel.socket
     try:
-        if not await socket.poll(None if seconds is None else int(seconds * 1000)):
+        # Looked at now and then, too: one missed sign of ZeroMQ's must not be the end of everything.
+        if not await socket.poll(int(1000 * (LOOK_SECONDS if seconds is None else seconds))):
             return None
         parts = await socket.recv_multipart()
     except asyncio.CancelledError:

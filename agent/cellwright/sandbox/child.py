@@ -278,10 +278,8 @@ class ChildKernel(KernelServices):
             # stop_on_error must stay False: with True, the request after an error is silently aborted now and then.
             "stop_on_error": False,
         }
-        message = client.session.msg("execute_request", content)
-        cell = Cell(message["header"]["msg_id"], code, callbacks, self.output_bytes)
-        self._cells[cell.msg_id] = cell
-        client.session.send(client.shell_channel.socket, message, buffers=list(buffers))
+        request = channels.send(client, client.shell_channel, "execute_request", content, buffers)
+        self._cells[request] = cell = Cell(request, code, callbacks, self.output_bytes)
         return cell
 
     async def _request(self, code: str = "", expression: str | None = None, buffers: Sequence[bytes] = ()) -> Json:
@@ -383,7 +381,8 @@ class ChildKernel(KernelServices):
         else:  # a kernel whose input() the bootstrap could not route: nothing to answer with
             reply = {"error": "input is not available"}
         if self._process:
-            self._process.client.input(json.dumps(reply))
+            client = self._process.client
+            channels.send(client, client.stdin_channel, "input_reply", {"value": json.dumps(reply)})
 
     async def _watch(self, process: KernelProcess) -> None:
         """Notice that the kernel's process has ended, and tell every request that waits for it."""
@@ -393,10 +392,8 @@ class ChildKernel(KernelServices):
         if self._process is None or self._current is not None:  # it would queue behind the running code
             return {}
         client = self._process.client
-        message = client.session.msg(kind, dict(content))
-        cell = Cell(message["header"]["msg_id"], "", None, 0)
-        self._cells[cell.msg_id] = cell
-        client.session.send(client.shell_channel.socket, message)
+        request = channels.send(client, client.shell_channel, kind, dict(content))
+        self._cells[request] = cell = Cell(request, "", None, 0)
         try:
             async with asyncio.timeout(INTROSPECT_SECONDS):
                 return await cell.reply

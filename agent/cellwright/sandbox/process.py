@@ -103,7 +103,7 @@ class KernelProcess:
     async def _until_ready(self) -> None:
         """Until the kernel answers on shell and is heard on iopub: jupyter_client's own test always adds 0.2 s."""
         client = self.client
-        request = client.kernel_info()
+        request = channels.send(client, client.shell_channel, "kernel_info_request", {})
         while True:
             reply = await channels.receive(client.shell_channel, 0.1)
             if reply and reply.parent == request:
@@ -123,7 +123,7 @@ class KernelProcess:
         """Raise `KeyboardInterrupt` in the code that runs."""
         await self.manager.interrupt_kernel()
         # Wakes the kernel's loop: a signal alone does not (ipykernel issue 881).
-        self.client.kernel_info()
+        channels.send(self.client, self.client.shell_channel, "kernel_info_request", {})
 
     async def ended(self) -> str:
         """Wait until the process has ended; why, in one line."""
