@@ -139,7 +139,7 @@ class FunctionCalls(ReplyFormat):
 
     def parameters(self, model: Model, tools: Mapping[str, Tool]) -> Mapping[str, Json]:
         if not calls_functions(model):
-            return {}
+            return dict(getattr(model, "call_parameters", {}))
         facts = [tool.facts for tool in tools.values()]
         return {"tools": [*(as_function(f.name, f.description, f.parameters) for f in facts), _FINAL_ANSWER]}
 

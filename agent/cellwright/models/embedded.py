@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,9 +24,10 @@ from importlib.util import find_spec
 
 from ..errors import ModelFileError, ModelUnavailable, one_line
 from ..facts import Usage
+from ..outputs import Json
 from . import weights
 from .base import Message, ReplyEnd, ReplyPart, Sampling
-from .providers import LiteLLMModel, count_by_length, import_litellm
+from .providers import LiteLLMModel, count_by_length, import_litellm, loaded_litellm
 
 NAME = "embedded"
 CONTEXT = 8192
@@ -42,6 +43,8 @@ class EmbeddedModel:
     """Qwen2.5-Coder-1.5B-Instruct (Apache-2.0), run by llama.cpp on this machine."""
 
     name = NAME
+    calls_functions = False
+    """It writes function calls as text: a JSON object for each."""
 
     def __init__(self) -> None:
         self._leave = weakref.finalize(self, _server.leave, id(self))
@@ -49,6 +52,15 @@ class EmbeddedModel:
     @property
     def examples(self) -> Sequence[Message]:
         return _examples()
+
+    @property
+    def call_parameters(self) -> Mapping[str, Json]:
+        """What a request holds where function calls are wanted: another grammar than that of code, in its place."""
+        return {"extra_body": {"grammar": _grammar("functions.gbnf"), "cache_prompt": True}}
+
+    async def wait_until_ready(self) -> None:
+        """Return when litellm is imported and the weights are loaded. Raises `ModelError`."""
+        await asyncio.gather(loaded_litellm(), asyncio.wrap_future(_server.start(id(self))))
 
     def warm_up(self) -> None:
         """Begin to import litellm and to load the weights, each in the background. Problems wait for `stream`."""
@@ -63,7 +75,7 @@ class EmbeddedModel:
             api_base=running.api_base,
             api_key=running.api_key,
             sampling=Sampling(temperature=0.0),
-            extra={"extra_body": {"grammar": _grammar(), "cache_prompt": True}},
+            extra={"extra_body": {"grammar": _grammar("reply.gbnf"), "cache_prompt": True}},
             retries=0,
             silence=SILENCE,
             shown_as=NAME,
@@ -220,8 +232,8 @@ def cause(status: int, why: str = "") -> str:
 
 
 @cache
-def _grammar() -> str:
-    return (resources.files("cellwright") / "prompts" / "reply.gbnf").read_text("utf-8")
+def _grammar(name: str) -> str:
+    return (resources.files("cellwright") / "prompts" / name).read_text("utf-8")
 
 
 @cache
