@@ -25,9 +25,11 @@ from cellwright.compare.worlds import FUNCTIONS, calculate, toolbox
 from cellwright.errors import ModelUnavailable, RunFailed, UsageError
 from cellwright.events import AnswerGiven, NoAction, RunEnded, Status
 from cellwright.facts import ToolUse, Usage
+from cellwright.formats import FunctionCalls, Markdown, calls_in
 from cellwright.journal import Journal
 from cellwright.limits import Limits
 from cellwright.models.base import Message, ReplyEnd, ReplyPart, Sampling, Text
+from cellwright.models.embedded import EmbeddedModel
 from cellwright.run import Run
 from fake_provider import FakeProvider
 
@@ -498,11 +500,29 @@ def without_matplotlib(folder: Path) -> Path:
     return broken.parent
 
 
+def test_g4_the_embedded_model_writes_calls_in_a_form_of_their_own() -> None:
+    model = EmbeddedModel()
+    head = FunctionCalls().head(model, [toolbox()["price_of"].facts], "")
+    assert "- price_of(item: str) -> float: Price of one piece" in head[0].content
+    assert [message.role for message in head[1:]] == ["user", "assistant"] * (len(head) // 2)
+    for message in head[2::2]:
+        calls = calls_in(message.content)
+        assert message.content == "\n".join(
+            json.dumps({"name": call.name, "arguments": json.loads(call.arguments)}) for call in calls
+        )
+    assert all(call.name != "final_answer" for message in head[2:-1:2] for call in calls_in(message.content)[1:])
+    wanted = FunctionCalls().parameters(model, {})["extra_body"]["grammar"]
+    assert "call ::=" in wanted
+    assert Markdown().parameters(model, {}) == {}, "code has the model's own grammar"
+    assert Markdown().head(model, [], "")[1:] == list(model.examples)
+
+
 @pytest.mark.model
+@pytest.mark.timeout(400)
 async def test_g4_the_embedded_model_does_two_tasks_as_both_agents(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in OWN_TASKS.read_text("utf-8").splitlines()]
     task_file(tmp_path, *(line for line in lines if line["id"] in ("boss of boss", "two towns")))
-    done = await asyncio.to_thread(compare, tmp_path, "--models", "embedded", "--max-steps", "6", seconds=170)
+    done = await asyncio.to_thread(compare, tmp_path, "--models", "embedded", "--max-steps", "4", seconds=380)
     assert (done.returncode, done.stderr) == (0, ""), done
     async with Journal(tmp_path / "journal.sqlite") as journal:
         runs = {summary.id: await journal.run(summary.id) for summary in await journal.runs()}

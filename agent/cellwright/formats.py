@@ -145,11 +145,13 @@ class FunctionCalls(ReplyFormat):
 
     def head(self, model: Model, tools: Sequence[ToolFacts], instructions: str) -> list[Message]:
         parts = [prompts.text("functions"), instructions]
+        examples: Sequence[Message] = ()
         if not calls_functions(model):
+            examples = getattr(model, "call_examples", ())
             described = [f"- {fact.signature}: {fact.description}" for fact in tools]
             described.append("- final_answer(answer): Give the answer to the task.")
             parts.insert(1, "\n".join([prompts.text("functions_as_text"), *described]))
-        return [Message("system", "\n\n".join(filter(None, parts)))]
+        return [Message("system", "\n\n".join(filter(None, parts))), *examples]
 
     def read(self, asked: StreamedReply) -> Reply:
         text = asked.scanner.text

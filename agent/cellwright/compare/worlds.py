@@ -232,7 +232,8 @@ def _value(node: ast.expr) -> float:
             return float(_SIGNS[type(sign)](_value(left), _value(right)))
         case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _SIGNS:
             return float(_SIGNS[type(sign)](_value(operand)))
-    raise ValueError("Only numbers, + - * / and brackets can be calculated.")
+    written = ast.unparse(node)[:80]
+    raise ValueError(f"Only numbers, + - * / and brackets can be calculated, not {written}; write numbers for names.")
 
 
 def _of(table: Mapping[str, Row], name: str, kind: str) -> Row:

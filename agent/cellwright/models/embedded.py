@@ -51,7 +51,12 @@ class EmbeddedModel:
 
     @property
     def examples(self) -> Sequence[Message]:
-        return _examples()
+        return _examples("examples.md")
+
+    @property
+    def call_examples(self) -> Sequence[Message]:
+        """Shown in place of `examples` where function calls are wanted."""
+        return _examples("examples_functions.md")
 
     @property
     def call_parameters(self) -> Mapping[str, Json]:
@@ -237,9 +242,9 @@ def _grammar(name: str) -> str:
 
 
 @cache
-def _examples() -> tuple[Message, ...]:
+def _examples(name: str) -> tuple[Message, ...]:
     """The example tasks with their replies; each begins with a line that says who speaks."""
-    text = (resources.files("cellwright") / "prompts" / "examples.md").read_text("utf-8")
+    text = (resources.files("cellwright") / "prompts" / name).read_text("utf-8")
     messages = []
     for block in text.split("<!-- ")[1:]:
         speaker, _, content = block.partition(" -->\n")
