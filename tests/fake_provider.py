@@ -6,7 +6,11 @@
 Modes: `ok` streams `reply` · `wrong_key` 401 · `unknown_model` 404 · `busy_once` 429 with Retry-After, then ok ·
 `broken` 500 always · `context` 400, too long · `cut` half a reply, then the connection drops · `slow` waits `delay`
 seconds before the first token · `endless` never ends · `malformed` a chunk that is no JSON · `reasoning` thinks first ·
-`silent_usage` never says what it used.
+`silent_usage` never says what it used · `busy` 429 always · `truncated` ends because of its length.
+
+`calls` are function calls (id, name, arguments) that follow the reply, or a function of the request's body that gives
+them; `form` is how they are streamed: `pieces`, as OpenAI does; `one_index`, each whole and all with the same index;
+`bare`, without id and index. `usage` is what it says it used, `retry_after` what it asks to wait.
 
 `reply` may be a function of the request's body; `echo` is one, for kernels that need a model that does as it is told.
 """
@@ -15,9 +19,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Self
 
+Call = tuple[str, str, str]
+"""Id, name and arguments of a function call."""
 THOUGHT_AND_CODE = "Thought: Multiply.\n```python\nfinal_answer(6 * 7)\n```"
 USAGE = {
     "prompt_tokens": 100,
@@ -44,9 +51,18 @@ class FakeProvider:
         reply: str | Callable[[dict[str, Any]], str] = THOUGHT_AND_CODE,
         delay: float = 5.0,
         pace: float = 0.0,
+        calls: Sequence[Call] | Callable[[dict[str, Any]], Sequence[Call]] = (),
+        form: str = "pieces",
+        usage: object = USAGE,
+        retry_after: str = "1",
     ) -> None:
         """`delay`: seconds before the first token in mode `slow`; `pace`: seconds between tokens."""
         self.mode, self.reply, self.delay, self.pace = mode, reply, delay, pace
+        self.calls, self.form, self.usage, self.retry_after = calls, form, usage, retry_after
+        self.times: list[float] = []
+        """When each request came, by the monotonic clock."""
+        self.open = self.most_open = 0
+        """Requests that are being answered, now and at most."""
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.pieces_sent = 0
@@ -85,8 +101,10 @@ class FakeProvider:
         headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
         self.requests.append(json.loads(await reader.readexactly(int(headers["content-length"]))))
         self.keys.append(headers.get("authorization", ""))
-        if self.mode == "busy_once" and len(self.requests) == 1:
-            return await _refuse(writer, 429, "Slow down", "rate_limit_exceeded", "Retry-After: 1\r\n")
+        self.times.append(time.monotonic())
+        if self.mode == "busy" or (self.mode == "busy_once" and len(self.requests) == 1):
+            wait = f"Retry-After: {self.retry_after}\r\n"
+            return await _refuse(writer, 429, "Slow down", "rate_limit_exceeded", wait)
 
         if self.mode in _REFUSALS:
             return await _refuse(writer, *_REFUSALS[self.mode])
@@ -95,6 +113,8 @@ class FakeProvider:
         await writer.drain()
         gone = asyncio.create_task(reader.read())  # ends when the client closes its side
         sending = asyncio.create_task(self._send(writer))
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
         try:
             await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
@@ -102,6 +122,7 @@ class FakeProvider:
             else:
                 await sending
         finally:
+            self.open -= 1
             for task in (gone, sending):
                 task.cancel()
             await asyncio.gather(gone, sending, return_exceptions=True)
@@ -133,12 +154,30 @@ class FakeProvider:
         while self.mode == "endless":
             yield _chunk({"content": "and so on "})
             await asyncio.sleep(0.001)
+        calls = self.calls(self.requests[-1]) if callable(self.calls) else self.calls
+        for delta in _call_deltas(calls, self.form):
+            yield _chunk(delta)
         if self.mode == "cut":
             return
-        yield _chunk({}, finish="stop")
+        yield _chunk({}, finish="length" if self.mode == "truncated" else "tool_calls" if calls else "stop")
         if self.mode != "silent_usage":
-            yield json.dumps({**_frame(), "choices": [], "usage": USAGE})
+            yield json.dumps({**_frame(), "choices": [], "usage": self.usage})
         yield "[DONE]"
+
+
+def _call_deltas(calls: Sequence[Call], form: str) -> Iterator[dict[str, Any]]:
+    """Pieces of function calls as they stand in chunks."""
+    for index, (call_id, name, arguments) in enumerate(calls):
+        function = {"name": name, "arguments": arguments}
+        if form == "bare":
+            yield {"tool_calls": [{"type": "function", "function": function}]}
+        elif form == "one_index":
+            yield {"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": function}]}
+        else:
+            begun = {"name": name, "arguments": ""}
+            yield {"tool_calls": [{"index": index, "id": call_id, "type": "function", "function": begun}]}
+            for at in range(0, len(arguments), 4):
+                yield {"tool_calls": [{"index": index, "function": {"arguments": arguments[at : at + 4]}}]}
 
 
 def echo(request: dict[str, Any]) -> str:
@@ -162,5 +201,5 @@ def _frame() -> dict[str, Any]:
     return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "x-2026-01-01"}
 
 
-def _chunk(delta: dict[str, str], finish: str | None = None) -> str:
+def _chunk(delta: dict[str, Any], finish: str | None = None) -> str:
     return json.dumps({**_frame(), "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})

@@ -8,20 +8,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from cellwright.errors import ContextFull, ModelError, ModelKeyError, ModelUnavailable, UnknownModel
-from cellwright.facts import Usage
+from cellwright.errors import (
+    ConfigError,
+    ContextFull,
+    ModelError,
+    ModelFileError,
+    ModelKeyError,
+    ModelUnavailable,
+    UnknownModel,
+)
+from cellwright.facts import ToolUse, Usage
+from cellwright.models import choice
 from cellwright.models.base import Message, Model, Reasoning, ReplyEnd, ReplyPart, Sampling, Text
+from cellwright.models.embedded import EmbeddedModel
+from cellwright.models.fallback import FallbackModel
 from cellwright.models.providers import LiteLLMModel, loaded_litellm
-from fake_provider import THOUGHT_AND_CODE, FakeProvider
+from cellwright.models.reach import reachable
+from cellwright.models.replay import ReplayModel
+from cellwright.models.scripted import ScriptedModel
+from cellwright.tool_calling import ToolCallingAgent
+from fake_provider import THOUGHT_AND_CODE, USAGE, FakeProvider
 
 ASK = [Message("system", "You are terse."), Message("user", "What is 6 * 7?")]
 
 
-def model_of(provider: FakeProvider, name: str = "openai/x", **options: float) -> LiteLLMModel:
-    return LiteLLMModel(name, api_base=provider.base_url, api_key="k", **options)  # type: ignore[arg-type]
+def model_of(provider: FakeProvider, name: str = "openai/x", **options: Any) -> LiteLLMModel:
+    return LiteLLMModel(name, api_base=provider.base_url, api_key="k", **options)
 
 
 async def reply(model: Model, sampling: Sampling | None = None) -> list[ReplyPart]:
@@ -197,3 +213,260 @@ def test_the_import_is_lazy_quiet_and_done_once() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# ---- what else providers do ------------------------------------------------------------------------------------------
+
+
+async def test_a_provider_that_stays_busy_is_given_up_on_after_the_waits_it_asked_for() -> None:
+    async with FakeProvider("busy", retry_after="0.6") as provider:
+        with pytest.raises(ModelUnavailable, match=r"Slow down.*\(asked 2 times\)"):
+            await reply(model_of(provider, retries=1))
+    assert provider.times[1] - provider.times[0] >= 0.6
+
+
+async def test_a_date_as_retry_after_is_no_failure() -> None:
+    async with FakeProvider("busy_once", retry_after="Wed, 21 Oct 2026 07:28:00 GMT") as provider:
+        assert text_of(await reply(model_of(provider))) == THOUGHT_AND_CODE
+
+
+async def test_a_reply_that_was_as_long_as_it_may_be_says_so() -> None:
+    for mode, expected in (("truncated", True), ("ok", False)):
+        async with FakeProvider(mode) as provider:
+            end = (await reply(model_of(provider)))[-1]
+        assert isinstance(end, ReplyEnd)
+        assert end.is_truncated is expected
+
+
+async def test_tokens_from_the_cache_cost_what_the_table_says() -> None:
+    prices = (await loaded_litellm()).model_cost["gpt-4o"]
+    async with FakeProvider() as provider:
+        end = (await reply(model_of(provider, "openai/gpt-4o")))[-1]
+    assert isinstance(end, ReplyEnd)
+    cached, fresh, written = 64, 100 - 64, 20
+    assert end.cost == pytest.approx(
+        cached * prices["cache_read_input_token_cost"]
+        + fresh * prices["input_cost_per_token"]
+        + written * prices["output_cost_per_token"]
+    )
+
+
+WRONG = [
+    {},
+    {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None},
+    {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 7},
+    {"prompt_tokens": -5, "completion_tokens": 20, "total_tokens": 15},
+    {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12, "prompt_tokens_details": None},
+    {**USAGE, "prompt_tokens_details": {"cached_tokens": 5000}, "completion_tokens_details": {"reasoning_tokens": -1}},
+    {"prompt_tokens": "many", "completion_tokens": 2, "total_tokens": 12},
+    None,
+    "a lot",
+]
+
+
+@pytest.mark.parametrize("usage", WRONG, ids=str)
+async def test_wrong_usage_spoils_no_reply(usage: object) -> None:
+    async with FakeProvider(usage=usage) as provider:
+        parts = await reply(model_of(provider, "openai/gpt-4o"))
+    assert text_of(parts) == THOUGHT_AND_CODE
+    end = parts[-1]
+    assert isinstance(end, ReplyEnd)
+    assert end.cost is None or end.cost >= 0
+    if end.usage:
+        assert min(end.usage.prompt, end.usage.completion, end.usage.cached, end.usage.reasoning) >= 0
+        assert end.usage.cached <= end.usage.prompt
+
+
+CALLS = [("call_a", "weather", '{"city": "Köln", "days": 3}'), ("call_b", "weather", '{"city": "Bonn"}')]
+
+
+@pytest.mark.parametrize("form", ["pieces", "one_index", "bare"])
+async def test_function_calls_are_put_together(form: str) -> None:
+    async with FakeProvider(calls=CALLS, form=form, reply="I look.") as provider:
+        parts = await reply(model_of(provider))
+    calls = [part for part in parts if isinstance(part, ToolUse)]
+    assert [(call.name, call.arguments) for call in calls] == [(name, arguments) for _, name, arguments in CALLS]
+    assert len({call.id for call in calls}) == 2
+    assert all(call.id for call in calls)
+    if form != "bare":
+        assert [call.id for call in calls] == ["call_a", "call_b"]
+    assert text_of(parts) == "I look."
+    assert isinstance(parts[-1], ReplyEnd)
+
+
+async def test_a_reply_of_calls_only_that_breaks_off_is_asked_for_again() -> None:
+    async with FakeProvider("cut", calls=CALLS, reply="") as provider:
+        with pytest.raises(ModelUnavailable, match="asked 2 times"):
+            await reply(model_of(provider, retries=1))
+
+
+async def test_the_tool_calling_agent_works_through_a_provider() -> None:
+    def two_calls_then_the_answer(request: dict[str, Any]) -> list[tuple[str, str, str]]:
+        results = [message["content"] for message in request["messages"] if message["role"] == "tool"]
+        if not results:
+            return [("", "double", '{"number": 20}'), ("", "double", '{"number": 1}')]
+        return [("", "final_answer", f'{{"answer": {sum(map(int, results))}}}')]
+
+    def double(number: int) -> int:
+        """Double a number.
+
+        Args:
+            number: Any number.
+        """
+        return 2 * number
+
+    async with (
+        FakeProvider(reply="", calls=two_calls_then_the_answer) as provider,
+        ToolCallingAgent(model_of(provider), tools=[double], journal=None) as agent,
+    ):
+        run = await agent.run("Double 20 and 1, and add.")
+    assert (run.status, run.answer) == ("success", 42)
+    assert [len(step.calls) for step in run.steps] == [2, 0]
+    assert [tool["function"]["name"] for tool in provider.requests[0]["tools"]] == ["double", "final_answer"]
+    said = provider.requests[1]["messages"][-3:]
+    assert [message["role"] for message in said] == ["assistant", "tool", "tool"]
+    assert [call["id"] for call in said[0]["tool_calls"]] == [message["tool_call_id"] for message in said[1:]]
+    assert len({message["tool_call_id"] for message in said[1:]}) == 2
+    assert run.totals.usage == Usage(200, 40, cached=128, reasoning=16)
+
+
+async def test_what_a_model_can_read_is_known_from_the_table() -> None:
+    litellm = await loaded_litellm()
+    assert LiteLLMModel("openai/gpt-4o").context_tokens == litellm.model_cost["gpt-4o"]["max_input_tokens"]
+    assert LiteLLMModel("openai/x").context_tokens is None
+
+
+# ---- fallbacks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["broken", "wrong_key", "busy"])
+async def test_the_next_model_is_asked_when_one_cannot_be_had(mode: str) -> None:
+    async with FakeProvider(mode, retry_after="0") as bad, FakeProvider() as good:
+        first, second = model_of(bad, "openai/first", retries=0), model_of(good, "openai/second")
+        model = FallbackModel(first, second)
+        parts = await reply(model)
+    assert text_of(parts) == THOUGHT_AND_CODE
+    assert isinstance(parts[-1], ReplyEnd)
+    assert parts[-1].model == "x-2026-01-01"
+    assert (len(bad.requests), len(good.requests)) == (1, 1)
+    assert model.name == "openai/first,openai/second"
+
+
+async def test_the_first_model_answers_alone_where_it_can() -> None:
+    second = ScriptedModel("second")
+    parts = await reply(FallbackModel(ScriptedModel("first"), second))
+    assert (text_of(parts), second.asked) == ("first", [])
+
+
+async def test_no_other_model_goes_on_where_one_broke_off() -> None:
+    async with FakeProvider("cut") as bad:
+        second = ScriptedModel("second")
+        with pytest.raises(ModelUnavailable):
+            await reply(FallbackModel(model_of(bad), second))
+    assert second.asked == []
+
+
+@pytest.mark.parametrize(("mode", "error"), [("context", ContextFull), ("unknown_model", UnknownModel)])
+async def test_what_another_model_would_not_mend_is_said(mode: str, error: type[ModelError]) -> None:
+    async with FakeProvider(mode) as bad:
+        second = ScriptedModel("second")
+        with pytest.raises(error):
+            await reply(FallbackModel(model_of(bad), second))
+    assert second.asked == []
+
+
+async def test_when_none_answers_all_are_named_in_one_line() -> None:
+    async with FakeProvider("broken") as one, FakeProvider("wrong_key") as two:
+        model = FallbackModel(model_of(one, "openai/first", retries=0), model_of(two, "openai/second"))
+        with pytest.raises(ModelUnavailable) as caught:
+            await reply(model)
+    said = str(caught.value)
+    assert "openai/first did not answer" in said
+    assert "refused the key for openai/second" in said
+    assert "\n" not in said
+
+
+async def test_closing_a_fallback_closes_the_connection_beneath() -> None:
+    async with FakeProvider("endless") as provider:
+        stream = FallbackModel(model_of(provider), ScriptedModel("second")).stream(ASK, Sampling())
+        await anext(stream)
+        await stream.aclose()
+        await asyncio.wait_for(provider.closed_early.wait(), 2)
+
+
+async def test_tokens_of_a_cut_reply_are_counted_by_the_model_that_answered() -> None:
+    async with FakeProvider("broken") as bad:
+        model = FallbackModel(model_of(bad, "openai/gpt-4o", retries=0), ScriptedModel("free"))
+        await reply(model)
+        assert model.count(ASK, "free")[1] == 0.0
+    assert FallbackModel(LiteLLMModel("openai/gpt-4o"), ScriptedModel("free")).count(ASK, "hello")[1]
+
+
+async def test_names_with_a_comma_make_a_fallback(no_keys: None) -> None:
+    model = choice.create("anthropic/claude-sonnet-4-5, embedded")
+    assert isinstance(model, FallbackModel)
+    assert model.name == "anthropic/claude-sonnet-4-5,embedded"
+    assert isinstance(model.models[1], EmbeddedModel)
+    assert model.examples == EmbeddedModel().examples
+    assert isinstance(choice.create("replay:a,b"), ReplayModel)
+    with pytest.raises(ConfigError, match="twice"):
+        choice.create("openai/x,openai/x")
+    with pytest.raises(UnknownModel):
+        choice.create("openai/x,")
+
+
+async def test_a_fallback_is_chosen_when_one_of_its_models_can_be_had(no_keys: None) -> None:
+    os.environ["OPENAI_API_KEY"] = "k"
+    try:
+        chosen = await choice.choose("anthropic/claude-sonnet-4-5,openai/gpt-4o")
+        assert chosen.model.name == "anthropic/claude-sonnet-4-5,openai/gpt-4o"
+        with pytest.raises(UnknownModel, match="antropic"):
+            await choice.choose("openai/gpt-4o,antropic/claude-sonnet-4-5")
+    finally:
+        del os.environ["OPENAI_API_KEY"]
+    with pytest.raises((ModelKeyError, ModelFileError), match="ANTHROPIC_API_KEY"):
+        await choice.choose("anthropic/claude-sonnet-4-5,openai/gpt-4o")
+
+
+# ---- what can be reached ---------------------------------------------------------------------------------------------
+
+
+async def test_what_the_keys_at_hand_can_reach_is_listed(no_keys: None) -> None:
+    os.environ["ANTHROPIC_API_KEY"] = "k"
+    try:
+        found = await reachable()
+    finally:
+        del os.environ["ANTHROPIC_API_KEY"]
+    ready = [one.name for one in found if one.is_ready]
+    assert ready[0] == choice.default_model(await loaded_litellm(), "ANTHROPIC_API_KEY")
+    assert found[0].why == "ANTHROPIC_API_KEY is set; its default"
+    hosted = [name for name in ready if name.startswith("anthropic/")]
+    assert 2 <= len(hosted) <= 6
+    assert len(set(ready)) == len(ready)
+    for name in hosted:
+        await LiteLLMModel(name, api_key="k").check()
+    assert not any(name.startswith("openai/") for name in ready)
+    assert [one.name for one in found][-2:] == ["embedded", "replay:RUN"]
+
+
+async def test_the_models_of_a_local_ollama_are_listed(no_keys: None) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"models": [{"name": "qwen2.5-coder:7b"}]}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    saved = os.environ.get("OLLAMA_HOST")
+    os.environ["OLLAMA_HOST"] = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        found = await reachable()
+    finally:
+        del os.environ["OLLAMA_HOST"]
+        if saved:
+            os.environ["OLLAMA_HOST"] = saved
+        server.close()
+    assert found[0].name == "ollama_chat/qwen2.5-coder:7b"
+    assert found[0].is_ready

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol, Union
 
 from ..facts import ToolUse, Usage
+from ..images import Image
 from ..outputs import Json
 
 
@@ -26,11 +27,16 @@ class Message:
     """Function calls of an assistant's message."""
     call_id: str = ""
     """Of a `tool` message: the call that it answers."""
+    images: tuple[Image, ...] = ()
+    """Of a user's message: sent with it, once, because it stays where it is."""
 
 
 def as_hashed(message: Message) -> bytes:
     """The message as it goes into the hash of a request: one line of canonical JSON."""
-    return json.dumps(asdict(message), sort_keys=True).encode() + b"\n"
+    said = asdict(message)
+    if not message.images:
+        del said["images"]  # records that were made before there were images stay valid
+    return json.dumps(said, sort_keys=True).encode() + b"\n"
 
 
 def sha256(messages: Sequence[Message]) -> str:

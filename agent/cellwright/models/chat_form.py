@@ -9,14 +9,19 @@ from ..facts import ToolUse
 from .base import Message, Reasoning, ReplyPart, Text
 
 
-def as_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages as OpenAI's protocol writes them."""
-    return [_as_dict(message) for message in messages]
+def as_dicts(messages: Sequence[Message], blind: str = "") -> list[dict[str, Any]]:
+    """The messages as OpenAI's protocol writes them; `blind` names a model that can't see, which is told so."""
+    return [_as_dict(message, blind) for message in messages]
 
 
-def _as_dict(message: Message) -> dict[str, Any]:
+def _as_dict(message: Message, blind: str) -> dict[str, Any]:
     """The message as OpenAI's protocol writes it ("Chat completions"); litellm turns it into other providers' forms."""
     said: dict[str, Any] = {"role": message.role, "content": message.content}
+    if count := len(message.images):
+        parts = [{"type": "image_url", "image_url": {"url": image.url}} for image in message.images]
+        what = "1 image was" if count == 1 else f"{count} images were"
+        text = {"type": "text", "text": message.content}
+        said["content"] = f"{message.content}\n({what} left out: {blind} can't see)" if blind else [text, *parts]
     if message.calls:
         said["content"] = message.content or None
         said["tool_calls"] = [
@@ -32,22 +37,58 @@ class CallPieces:
     """Function calls, put together from the pieces in which providers stream them."""
 
     def __init__(self) -> None:
-        self._written: dict[int, list[str]] = {}
+        self._written: list[list[str]] = []
+        self._open: dict[int, list[str]] = {}
+        """The provider's index -> the call that is being written there."""
 
     def take(self, chunk: Any) -> None:
         """Take the pieces that a chunk holds."""
         delta = chunk.choices[0].delta if chunk.choices else None
         for position, piece in enumerate(getattr(delta, "tool_calls", None) or ()):
             index = position if getattr(piece, "index", None) is None else piece.index
-            call = self._written.setdefault(index, ["", "", ""])
+            written = getattr(piece, "function", None)
+            name, arguments = getattr(written, "name", None) or "", getattr(written, "arguments", None) or ""
+            call = self._open.get(index)
+            if call is None or _is_another(call, piece.id or "", name):
+                call = self._open[index] = ["", "", ""]
+                self._written.append(call)
             call[0] = call[0] or piece.id or ""
-            call[1] += piece.function.name or ""
-            call[2] += piece.function.arguments or ""
+            call[1] += name
+            call[2] += arguments
 
     def whole(self) -> list[ToolUse]:
         """The calls, in order; one without an id gets one, because its answer must name it."""
-        found = (self._written[index] for index in sorted(self._written))
-        return [ToolUse(call[0] or f"call_{n}", call[1], call[2]) for n, call in enumerate(found) if call[1]]
+        return [ToolUse(call[0] or f"call_{n}", call[1], call[2]) for n, call in enumerate(self._written) if call[1]]
+
+
+def _is_another(call: Sequence[str], call_id: str, name: str) -> bool:
+    """True when a piece begins another call: some providers give each call of a reply the same index."""
+    if call_id and call[0]:
+        return call_id != call[0]
+    return bool(name and call[2])
+
+
+class Heard:
+    """What a stream has said so far beside its text."""
+
+    def __init__(self) -> None:
+        self.calls = CallPieces()
+        self.usage: Any = None
+        """litellm's; None until the provider says."""
+        self.model = ""
+        """The provider's own id of the model."""
+        self.is_finished = self.is_truncated = False
+
+    def take(self, chunk: Any) -> list[ReplyPart]:
+        """Take a chunk of the stream; the pieces of the reply that it holds."""
+        self.calls.take(chunk)
+        self.usage = getattr(chunk, "usage", None) or self.usage
+        # litellm puts the name it was asked for in the place of the provider's.
+        hidden = getattr(chunk, "_hidden_params", None) or {}
+        self.model = str(hidden.get("provider_response_model") or "") or self.model
+        if why := chunk.choices[0].finish_reason if chunk.choices else None:
+            self.is_finished, self.is_truncated = True, why == "length"
+        return parts_of(chunk)
 
 
 def parts_of(chunk: Any) -> list[ReplyPart]:

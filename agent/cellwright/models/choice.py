@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import date
 from types import ModuleType
 
-from ..errors import ModelFileError, NoModel, UnknownModel
+from ..errors import ModelError, ModelFileError, NoModel, UnknownModel
 from . import embedded, replay
 from .base import Model
+from .fallback import FallbackModel, named
 from .providers import LiteLLMModel, loaded_litellm
 
 DEFAULTS: Mapping[str, Sequence[str]] = {
@@ -44,12 +45,15 @@ class Choice:
 
 
 def create(name: str) -> Model:
-    """The model of that name, unchecked: nothing is loaded or asked."""
+    """The model of that name, unchecked: nothing is loaded or asked. `a,b` is a, and b where a can't be had."""
     name = name.strip()
-    if not name:
-        raise UnknownModel(name)
     if name.startswith(replay.PREFIX):
         return replay.ReplayModel(name)
+    if "," in name:
+        names = [part.strip() for part in name.split(",")]
+        return named(names, [create(part) for part in names])
+    if not name:
+        raise UnknownModel(name)
     return embedded.EmbeddedModel() if name == embedded.NAME else LiteLLMModel(name)
 
 
@@ -57,12 +61,7 @@ async def choose(wanted: str | None = None) -> Choice:
     """The model to use. Raises `UnknownModel`, `ModelKeyError`, `ModelFileError` or `NoModel`; asks no provider."""
     if wanted is not None:
         model = create(wanted)
-        if isinstance(model, LiteLLMModel):
-            await model.check()
-        elif isinstance(model, replay.ReplayModel):
-            await model.load()
-        elif why := embedded.problem():
-            raise ModelFileError(why)
+        await check(model)
         return Choice(model, "asked for by name")
 
     for variable in keys_present():
@@ -75,6 +74,32 @@ async def choose(wanted: str | None = None) -> Choice:
     if not embedded.problem():
         return Choice(embedded.EmbeddedModel(), "no key is set and no Ollama answers; the embedded model is here")
     raise NoModel
+
+
+async def check(model: Model) -> None:
+    """Raise for what can be known without asking: `UnknownModel`, `ModelKeyError`, `ModelFileError`."""
+    if isinstance(model, FallbackModel):
+        await _check_one_of(model)
+    elif isinstance(model, LiteLLMModel):
+        await model.check()
+    elif isinstance(model, replay.ReplayModel):
+        await model.load()
+    elif isinstance(model, embedded.EmbeddedModel) and (why := embedded.problem()):
+        raise ModelFileError(why)
+
+
+async def _check_one_of(model: FallbackModel) -> None:
+    """One of the models must be to be had, and none may be misspelt."""
+    failures: list[ModelError] = []
+    for one in model.models:
+        try:
+            await check(one)
+        except UnknownModel:
+            raise
+        except ModelError as error:
+            failures.append(error)
+    if len(failures) == len(model.models):
+        raise failures[0]
 
 
 def keys_present() -> list[str]:

@@ -19,11 +19,13 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from ..errors import ContextFull, ModelError, ModelKeyError, ModelUnavailable, UnknownModel, one_line
+from ..errors import ConfigError, ContextFull, ModelError, ModelKeyError, ModelUnavailable, UnknownModel, one_line
 from ..facts import Usage
 from ..outputs import Json
 from .base import Message, ReplyEnd, ReplyPart, Sampling
-from .chat_form import CallPieces, as_dicts, parts_of
+from .chat_form import Heard, as_dicts
+from .failures import is_passing, reason, retry_after
+from .rates import Limiter, limiter
 
 FIRST_WAIT = 0.5
 """Seconds before the first retry; doubles with each, with jitter."""
@@ -50,9 +52,21 @@ class LiteLLMModel:
         retries: int = 4,
         silence: float = 120.0,
         shown_as: str = "",
+        requests_per_minute: int | None = None,
+        concurrency: int | None = None,
+        sees: bool | None = None,
     ) -> None:
-        """`sampling` fills what a call leaves open; `extra` goes to litellm; `silence`: seconds without a byte."""
+        """`sampling` fills what a call leaves open; `extra` goes to litellm; `silence`: seconds without a byte.
+
+        requests_per_minute, concurrency: shared by all models of that name at that address in this process.
+        sees: whether it takes images, where litellm does not know it. Raises `ConfigError`.
+        """
+        for setting, value in (("requests_per_minute", requests_per_minute), ("concurrency", concurrency)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{setting} must be 1 or more, not {value}.")
         self._name = name
+        self._limiter = limiter(name, api_base or "", requests_per_minute=requests_per_minute, concurrency=concurrency)
+        self._sees = sees
         self._shown = shown_as or name
         self._sampling = sampling or Sampling()
         self._access: dict[str, Any] = {"timeout": silence, **(extra or {})}
@@ -65,6 +79,16 @@ class LiteLLMModel:
     @property
     def name(self) -> str:
         return self._shown
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Tokens that the model can read; None where litellm does not know, or is not imported yet."""
+        if not (_imported and _imported.done()) or _imported.exception():
+            return None
+        table = _imported.result().model_cost
+        facts = table.get(self._name) or table.get(self._name.partition("/")[2]) or {}
+        tokens = facts.get("max_input_tokens")
+        return tokens if isinstance(tokens, int) and tokens > 0 else None
 
     def warm_up(self) -> None:
         """Begin to import litellm, in a thread."""
@@ -90,24 +114,28 @@ class LiteLLMModel:
         await self.check()
         if "tools" in sampling.more and find_spec("mcp") is None:  # litellm imports it for every call with functions
             raise ModelUnavailable(self._shown, "Function calls need the package mcp: `pip install 'cellwright[mcp]'`.")
-        opened = await self._open_with_retries(litellm, self._request(messages, sampling))
-        usage, model = opened.usage, opened.model
-        try:
-            for part in opened.parts:
-                yield part
-            async for chunk in opened.response:
-                opened.calls.take(chunk)
-                for part in parts_of(chunk):
+        if self._sees is None and any(message.images for message in messages):
+            self._sees = await sees_images(self._name)
+        async with self._limiter.place():
+            opened = await self._open_with_retries(litellm, self._request(messages, sampling))
+            heard = opened.heard
+            try:
+                for part in opened.parts:
                     yield part
-                usage, model = getattr(chunk, "usage", None) or usage, _answering(chunk) or model
-        except litellm.exceptions.openai.OpenAIError as error:
-            raise self._worded(litellm, error, tries=1) from error
-        finally:
-            await opened.response.aclose()
+                async for chunk in opened.response:
+                    for part in heard.take(chunk):
+                        yield part
+            except litellm.exceptions.openai.OpenAIError as error:
+                if not heard.is_finished:  # else only what follows a whole reply, its usage, could not be read
+                    raise self._worded(litellm, error, tries=1) from error
+            finally:
+                await opened.response.aclose()
 
-        for call in opened.calls.whole():
+        for call in heard.calls.whole():
             yield call
-        yield ReplyEnd(_usage(usage) if usage else None, self._cost(litellm, usage) if usage else None, model)
+        usage = _usage(heard.usage)
+        cost = self._cost(litellm, heard.usage) if usage else None
+        yield ReplyEnd(usage, cost, heard.model, heard.is_truncated)
 
     def count(self, messages: Sequence[Message], reply: str) -> tuple[Usage, float | None]:
         """An estimate of tokens and price (US dollars), made without network."""
@@ -115,7 +143,7 @@ class LiteLLMModel:
             return count_by_length(messages, reply), None
         litellm = _imported.result()
         usage = Usage(
-            litellm.token_counter(model=self._name, messages=as_dicts(messages)),
+            litellm.token_counter(model=self._name, messages=self._sent(messages)),
             litellm.token_counter(model=self._name, text=reply) if reply else 0,
             estimated=True,
         )
@@ -123,6 +151,9 @@ class LiteLLMModel:
 
     async def aclose(self) -> None:
         """Nothing is held between streams."""
+
+    def _sent(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        return as_dicts(messages, "" if self._sees else self._shown)
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
         temperature = self._sampling.temperature if sampling.temperature is None else sampling.temperature
@@ -136,7 +167,7 @@ class LiteLLMModel:
         # drop_params: some models refuse a temperature; that is no reason to refuse the task.
         return request | {
             "model": self._name,
-            "messages": as_dicts(messages),
+            "messages": self._sent(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
             "num_retries": 0,
@@ -158,23 +189,23 @@ class LiteLLMModel:
 
         def wait(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            return max(backoff(state), min(_retry_after(error), LONGEST_WAIT))
+            return max(backoff(state), min(retry_after(error), LONGEST_WAIT))
 
         retrying = AsyncRetrying(
             wait=wait,
             stop=stop_after_attempt(self._retries + 1),
-            retry=retry_if_exception(_is_passing),
+            retry=retry_if_exception(is_passing),
             reraise=True,
         )
         try:
-            return await retrying(_open, litellm, request)
+            return await retrying(_open, litellm, request, self._limiter)
         except litellm.exceptions.openai.OpenAIError as error:
             tries = int(retrying.statistics.get("attempt_number", 1))
             raise self._worded(litellm, error, tries) from error
 
     def _worded(self, litellm: ModuleType, error: Exception, tries: int) -> ModelError:
         """The error in our words."""
-        why = _reason(error)
+        why = reason(error)
         match error:
             case litellm.ContextWindowExceededError():
                 return ContextFull(self._shown)
@@ -251,6 +282,12 @@ def _hush_warnings() -> None:
     warnings.filterwarnings("ignore", module=r"(litellm|pydantic)(\.|$)")
 
 
+async def sees_images(name: str) -> bool:
+    """True when litellm knows that the model takes images. Asks a local Ollama about its models, in a thread."""
+    litellm = await loaded_litellm()
+    return bool(await asyncio.to_thread(litellm.supports_vision, name))
+
+
 def _provider(litellm: ModuleType, name: str) -> str:
     """litellm's name of the provider that `name` belongs to, or an empty string."""
     try:
@@ -278,83 +315,41 @@ class _Opened:
 
     parts: Sequence[ReplyPart]
     response: Any
-    usage: Any
-    model: str
-    calls: CallPieces
+    heard: Heard
 
 
-async def _open(litellm: ModuleType, request: dict[str, Any]) -> _Opened:
-    """Ask, and read as far as the first piece of the reply."""
+async def _open(litellm: ModuleType, request: dict[str, Any], limits: Limiter) -> _Opened:
+    """Ask when it is our turn, and read as far as the first piece of the reply."""
+    await limits.turn()
     response = await litellm.acompletion(**request)
     parts: list[ReplyPart] = []
-    usage, model, calls = None, "", CallPieces()
+    heard = Heard()
     try:
         async for chunk in response:
-            calls.take(chunk)
-            usage, model = getattr(chunk, "usage", None) or usage, _answering(chunk) or model
-            if parts := parts_of(chunk):
+            if parts := heard.take(chunk):
                 break
     except BaseException:  # cancelled, too: nobody else could close it
         await response.aclose()
         raise
-    return _Opened(parts, response, usage, model, calls)
+    return _Opened(parts, response, heard)
 
 
-def _answering(chunk: Any) -> str:
-    """The provider's own id of the model; litellm puts the name it was asked for in its place."""
-    hidden = getattr(chunk, "_hidden_params", None) or {}
-    return str(hidden.get("provider_response_model") or "")
-
-
-def _usage(usage: Any) -> Usage:
-    """litellm's usage as ours; providers leave details out or set them to None."""
+def _usage(usage: Any) -> Usage | None:
+    """litellm's usage as ours; None for what can't be: then tokens are counted here."""
+    if not usage:
+        return None
     prompt_details = getattr(usage, "prompt_tokens_details", None)
     completion_details = getattr(usage, "completion_tokens_details", None)
-    return Usage(
+    said = Usage(  # providers leave details out or set them to None
         prompt=usage.prompt_tokens or 0,
         completion=usage.completion_tokens or 0,
         cached=getattr(prompt_details, "cached_tokens", None) or 0,
         reasoning=getattr(completion_details, "reasoning_tokens", None) or 0,
     )
+    is_possible = 0 <= said.cached <= said.prompt and 0 <= said.reasoning <= said.completion and said.total
+    return said if is_possible else None
 
 
 def count_by_length(messages: Sequence[Message], reply: str) -> Usage:
     """An estimate at four characters a token."""
     return Usage(sum(len(message.content) for message in messages) // 4, len(reply) // 4, estimated=True)
-
-
-# ---- failures --------------------------------------------------------------------------------------------------------
-
-
-def _is_passing(error: BaseException) -> bool:
-    """True for failures that a second try may not meet: overload, timeouts, lost connections."""
-    import openai
-
-    if isinstance(error, openai.APIConnectionError):  # timeouts too
-        return True
-    status = getattr(error, "status_code", None)
-    return (
-        isinstance(error, openai.OpenAIError)
-        and isinstance(status, int)
-        and (status in (408, 409, 429) or status >= 500)
-    )
-
-
-def _retry_after(error: BaseException | None) -> float:
-    """Seconds that the provider asks to wait; 0 when it says nothing readable."""
-    response = getattr(error, "response", None)
-    headers = getattr(error, "litellm_response_headers", None) or getattr(response, "headers", None) or {}
-    try:
-        return max(0.0, float(headers.get("retry-after", 0)))
-    except ValueError:
-        return 0.0  # a date: the backoff will do
-
-
-def _reason(error: Exception) -> str:
-    """litellm's message without the class names it is wrapped in."""
-    text = str(getattr(error, "message", "") or error)
-    while True:
-        head, colon, rest = text.partition(": ")
-        if not colon or " " in head or not head.endswith(("Error", "Exception", "Timeout")):
-            return text
-        text = rest
