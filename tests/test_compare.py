@@ -492,6 +492,25 @@ async def test_g4_the_command_prints_writes_and_goes_on(tmp_path: Path) -> None:
     assert len(ids) == 4
 
 
+async def test_g4_ctrl_c_ends_it_and_the_run_under_way_is_no_result(tmp_path: Path) -> None:
+    task_file(tmp_path, SUM)
+    async with FakeProvider("slow", delay=60) as provider:
+        access = {"OPENAI_API_BASE": provider.base_url, "OPENAI_API_KEY": "k"}
+        process = await asyncio.create_subprocess_exec(
+            CELLWRIGHT, "compare", "tasks.jsonl", "--models", "openai/gpt-5", "--agents", "tools",
+            cwd=tmp_path, env=environment(tmp_path, **access), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            while not provider.requests:
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, said = await process.communicate()
+    assert (process.returncode, said.decode().strip()) == (130, "Error: Interrupted.")
+    assert len((tmp_path / "tasks-comparison" / "results.jsonl").read_text("utf-8").splitlines()) == 1
+    async with Journal(tmp_path / "journal.sqlite") as journal:
+        assert [run.status for run in await journal.runs()] == ["interrupted"]
+
+
 def without_matplotlib(folder: Path) -> Path:
     """A folder for PYTHONPATH with which matplotlib can't be imported."""
     broken = folder / "broken" / "matplotlib"
