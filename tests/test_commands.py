@@ -85,9 +85,9 @@ async def test_a_mistake_is_one_line_and_names_the_right_word(book: Notebook, li
 
 @modular
 async def test_the_model_is_named_and_changed(book: Notebook) -> None:
-    assert "openai/x" in (await book.run("%agent model")).result
+    assert "openai/x answers" in (await book.run("%agent model")).text
     assert "openai/y" in (await book.run("%agent model openai/y")).result
-    assert "openai/y" in (await book.run("%agent model")).result
+    assert "openai/y answers" in (await book.run("%agent model")).text
     assert "openai/x" in (await book.run("%agent model openai/x")).result
 
 

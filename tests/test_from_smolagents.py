@@ -21,10 +21,10 @@ def test_every_import_on_the_page_works() -> None:
 
 def test_every_option_on_the_page_is_one() -> None:
     ours = [row.split("|")[2] for row in PAGE.splitlines() if row.startswith("| `")]
-    named = set(re.findall(r"`(\w+)=", " ".join(ours))) - {"reset", "additional_args", "max_steps"}
+    named = set(re.findall(r"`(\w+)=", " ".join(ours))) - {"reset", "additional_args", "max_steps", "images", "trust"}
     assert named >= {"planning_interval", "final_answer_checks", "managed_agents", "listeners", "limits"}
     assert named <= set(inspect.signature(CodeAgent.__init__).parameters)
-    assert {"reset", "additional_args", "max_steps"} <= set(inspect.signature(CodeAgent.stream).parameters)
+    assert {"reset", "additional_args", "max_steps", "images"} <= set(inspect.signature(CodeAgent.stream).parameters)
 
 
 def test_the_limits_on_the_page_are_the_default_ones() -> None:

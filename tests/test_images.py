@@ -18,8 +18,10 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
+from cellwright import CodeAgent
 from cellwright.errors import UsageError
 from cellwright.images import LONGEST_SIDE, MOST_BYTES, Image, as_image, as_images, images_of
+from cellwright.journal import Journal
 from cellwright.models.base import Message, Sampling, Text, as_hashed, sha256
 from cellwright.models.chat_form import as_dicts
 from cellwright.models.providers import LiteLLMModel, sees_images
@@ -227,3 +229,31 @@ async def test_which_models_see_is_known() -> None:
     assert await sees_images("anthropic/claude-sonnet-4-5")
     assert not await sees_images("mistral/devstral-latest")
     assert not await asyncio.wait_for(sees_images("nobody/nothing"), 5)
+
+
+def plotting(request: dict[str, Any]) -> str:
+    """A plot first, then the answer."""
+    if sum(message["role"] == "assistant" for message in request["messages"]):
+        return "Done.\n```python\nfinal_answer(1)\n```"
+    code = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    return f"Plot.\n```python\n{code}\n```"
+
+
+async def test_a_tasks_image_and_a_plot_reach_the_model_and_are_sent_where_they_first_stood(tmp_path: Path) -> None:
+    async with FakeProvider(reply=plotting) as provider:
+        model = LiteLLMModel("openai/gpt-4o", api_base=provider.base_url, api_key="k")
+        journal = Journal(tmp_path / "journal.sqlite")
+        async with CodeAgent(model, journal=journal) as agent:
+            run = await agent.run("Look.", images=[picture()])
+            kept = await journal.run(run.id)
+            after = await agent.run("And now?")
+    assert run.answer == 1
+    assert run.started and kept.started and after.started
+    assert kept.started.images == run.started.images
+    assert after.started.images == ()
+    one, two, three = provider.requests
+    sent = one["messages"][1]["content"][1]["image_url"]["url"]
+    assert base64.b64decode(sent.partition(",")[2]) == picture()
+    assert two["messages"][:2] == one["messages"]
+    assert [part["type"] for part in two["messages"][-1]["content"]] == ["text", "image_url"]
+    assert three["messages"][: len(two["messages"])] == two["messages"]

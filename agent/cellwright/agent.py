@@ -29,7 +29,7 @@ from .planning import plan_every
 from .resources import Resources
 from .run import Run
 from .sandbox.base import Execution, Sandbox
-from .task import checked_task, encoded_values, named_files
+from .task import as_images, checked_task, encoded_values, named_files
 from .tools import Tool, collect
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class CodeAgent(Resources):
         reset: bool = False,
         additional_args: Mapping[str, object] | None = None,
         files: Sequence[Path] = (),
+        images: Sequence[object] = (),
         limits: Limits | None = None,
         max_steps: int | None = None,
     ) -> AsyncGenerator[Event]:
@@ -112,13 +113,14 @@ class CodeAgent(Resources):
 
         reset: begin a new conversation in a new sandbox. additional_args: values put into the sandbox as variables.
         files: copied into the sandbox's workspace, as are files of the current folder that the task names.
+        images: shown to the model with the task: paths, bytes, figures, PIL images, arrays; see `as_image`.
         limits, max_steps: for this run only. Raises `UsageError` for a task that is none, `ModelError` without a model,
         `WorkspaceError` for a file that can't be copied.
         """
         if self._work is not None:
             raise UsageError("This agent is at work; wait for it, or stop it.")
         task = checked_task(task)
-        values = encoded_values(additional_args or {})
+        values, self.images = encoded_values(additional_args or {}), await as_images(images)
         if reset:
             await self.reset()
         await self.sandbox.bring([*files, *named_files(task, Path.cwd())])

@@ -36,7 +36,8 @@ def _short(message: Message) -> Message:
     missing = len(message.content) - SHORT
     if missing <= SHORT:
         return message
-    return replace(message, content=f"{message.content[:SHORT]}\n… {missing:,} characters were left out later …")
+    short = f"{message.content[:SHORT]}\n… {missing:,} characters were left out later …"
+    return replace(message, content=short, images=())
 
 
 async def compact_when_full(work: Work) -> None:

@@ -15,6 +15,8 @@ CellwrightError
 │   ├── SandboxDied            its process ended
 │   ├── ValueNotTransferable   a value has no safe form to cross in
 │   └── WorkspaceError         a file can't cross, or the folder can't be used
+├── SharingError               a tool or agent can't be shared (in cellwright.sharing)
+│   └── NotTrusted             nothing was run; says what would
 ├── ToolError
 │   ├── McpUnavailable         an MCP server can't be reached (in cellwright.mcp)
 │   ├── ToolDefinitionError    a function can't be made a tool

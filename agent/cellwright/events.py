@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Union
 
 from .facts import SandboxFacts, ToolFacts, ToolUse, Totals, Usage
+from .images import Image
 from .limits import Limits
 from .outputs import CellOutput, Json, MimeBundle
 
@@ -46,6 +47,8 @@ class RunStarted(Event):
     """`person`: a cell that somebody ran by hand in the sandbox; its code is the task."""
     context: str = ""
     """What was at hand (files, variables), as the model was told."""
+    images: tuple[Image, ...] = ()
+    """Shown to the model with the task."""
     model: str = ""
     tools: tuple[ToolFacts, ...] = ()
     limits: Limits = field(default_factory=Limits)

@@ -167,6 +167,7 @@ class Work:
             task=task,
             author="agent" if model else "person",
             context=describe(self._at_hand),
+            images=agent.images if model else (),
             model=model.name if model else "",
             tools=tools,
             limits=self.meter.limits,

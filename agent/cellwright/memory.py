@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from .compaction import shortened
 from .events import ActionFinished, Compacted, Event, NoAction, Planned, ReplyReceived, RunEnded, RunStarted, Told
 from .models.base import Message, as_hashed
-from .observations import bounded, how_it_ended, observation, task_text, tool_messages
+from .observations import bounded, how_it_ended, observation, observation_messages, task_text
 from .run import Run
 
 CHARACTERS_PER_TOKEN = 4
@@ -62,10 +62,9 @@ class Memory:
         if isinstance(event, RunStarted):
             if event.is_fresh:
                 self.forget()
-            before, self._run = self._run, Run()
-            self._run.add(event)
+            before, self._run = self._run, Run([event])
             if event.author == "agent":
-                self._append(Message("user", how_it_ended(before) + task_text(event)))
+                self._append(Message("user", how_it_ended(before) + task_text(event), images=event.images))
             return
         self._run.add(event)
         if self._run.started is None:
@@ -82,8 +81,7 @@ class Memory:
         elif isinstance(event, Compacted):
             self._rebuild(shortened(self.messages[len(self._head) :], event.kept))
         elif isinstance(event, ActionFinished | NoAction) and self._run.answered is None:
-            observed = self._observed()
-            self._append(*(tool_messages(self._run.steps[-1], observed) or [Message("user", observed)]))
+            self._append(*observation_messages(self._run.steps[-1], self._observed()))
 
     def _observed(self) -> str:
         limits = self._run.started.limits if self._run.started else None

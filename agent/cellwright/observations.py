@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from . import prompts
 from .events import Outcome, RunStarted
 from .facts import ToolFacts
+from .images import images_of
 from .models.base import Message
 from .outputs import Json, plain_text
 from .run import Run, Step
@@ -58,6 +59,11 @@ def observation(step: Step) -> str:
     if step.outcome == "ok":
         text += "\nNo answer yet: go on, or call final_answer(value)."
     return _COLOURS.sub("", text)
+
+
+def observation_messages(step: Step, observed: str) -> list[Message]:
+    """What came of an action: of native function calls one message each, else one, with the plots it showed."""
+    return tool_messages(step, observed) or [Message("user", observed, images=images_of(step))]
 
 
 def tool_messages(step: Step, observed: str) -> list[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Self
 
+from .images import Image
 from .models.base import Model
 from .sandbox.base import Sandbox
 
@@ -24,6 +25,8 @@ class Resources:
         self.model = model
         self.sandbox: Sandbox = sandbox or _child_kernel()
         self.journal = journal
+        self.images: tuple[Image, ...] = ()
+        """Of the task that is being done."""
 
     async def chosen_model(self) -> Model:
         """The model that answers, found when it is first needed. Raises `ModelError`."""

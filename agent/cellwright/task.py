@@ -8,6 +8,9 @@ from pathlib import Path
 
 from .errors import UsageError
 from .events import ValuePut
+from .images import as_images
+
+__all__ = ["as_images", "checked_task", "encoded_values", "named_files"]
 
 SEARCHED_CHARACTERS = 10_000
 """So much of a task is searched for names of files."""

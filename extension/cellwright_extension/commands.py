@@ -16,6 +16,7 @@ import click
 
 from cellwright.errors import UsageError, nearest, one_line
 from cellwright.mcp import read_file, settings_from_words
+from cellwright.models.reach import reachable
 from cellwright.options import arguments, existing_file, sandbox_options, settings_options, split
 from cellwright.outputs import Json
 from cellwright.sandbox.child import ChildKernel
@@ -74,7 +75,9 @@ async def model(session: Session, name: str | None) -> object:
         return Text(f"From now on {chosen.name} answers.")
     chosen = await session.model()
     why = f" ({session.model_reason})" if session.model_reason else ""
-    return Text(f"{chosen.name} answers{why}. `%agent model NAME` chooses another.")
+    rows = [(one.name, one.why) for one in await reachable()]
+    print(f"{chosen.name} answers{why}. `%agent model NAME` chooses another, e.g. one of these:")
+    return Table(("model", "why"), rows, "Nothing else can be reached from here.")
 
 
 @_command()

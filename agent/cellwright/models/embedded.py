@@ -91,7 +91,11 @@ class EmbeddedModel:
             async for part in inner:
                 yield replace(part, cost=0.0, model=weights.PINNED.file) if isinstance(part, ReplyEnd) else part
         except ModelUnavailable as error:
-            if running.process.poll() is None:
+            for _ in range(20):  # the connection breaks a moment before the process is seen to have ended
+                if running.process.poll() is not None:
+                    break
+                await asyncio.sleep(0.05)
+            else:
                 raise
             raise ModelUnavailable(NAME, "Its process ended in the middle; the next use starts a new one.") from error
         finally:
