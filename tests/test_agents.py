@@ -213,6 +213,13 @@ async def test_a2_wrong_arguments_and_unknown_functions_are_observations() -> No
     assert model.asked[1][-1] == Message("tool", f"Error: {malformed}", call_id="c3")
 
 
+async def test_a2_the_same_failing_call_three_times_ends_the_run() -> None:
+    run = await ToolCallingAgent(ScriptedModel([call("add", "{}")]), tools=[add], journal=None).run("Add.")
+    assert (run.status, len(run.steps)) == ("failed", 3)
+    assert [step.outcome for step in run.steps] == ["error"] * 3
+    assert "3 times in a row" in run.reason
+
+
 async def test_a2_an_answer_is_not_mixed_with_other_calls() -> None:
     mixed = [call("add", '{"a": 1, "b": 2}'), call("final_answer", '{"answer": 1}', "c2")]
     run = await ToolCallingAgent(

@@ -57,7 +57,8 @@ class ToolCallingWork(Work):
             self._uncancel()
             await self._finished("interrupted", begun)
             raise
-        outcome = "timeout" if note.startswith("The calls") else "denied" if note else "ok"
+        failed = any(called.error for called in self.run.steps[-1].calls)
+        outcome = "timeout" if note.startswith("The calls") else "denied" if note else "error" if failed else "ok"
         await self._finished(outcome, begun, note)
         self._end_when_stuck()
 
