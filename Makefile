@@ -1,6 +1,6 @@
 # make demo    a task on a real table, from the question to the audit notebook; needs no key
 # make lab     JupyterLab with the Cellwright kernel
-# make test    checks and all tests
+# make test    checks and all tests, two files at a time; PYTEST="..." adds to pytest's options
 # make check   lint, types, layers
 # make bench   benchmarks
 # Each sets up what it needs and can be run again. PY=python3.12 chooses another Python (3.11 or newer).
@@ -21,7 +21,7 @@ lab: setup
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(LAB) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: packages check model-or-skip
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: setup
 	$(BIN)/ruff check
