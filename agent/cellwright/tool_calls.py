@@ -108,7 +108,7 @@ async def _tell(on_progress: Progress | None, value: object) -> None:
         heard = on_progress(one_line(redacted(value), PROGRESS_CHARACTERS))
         if heard is not None:
             await heard
-    except Exception as error:
+    except Exception as error:  # whoever listens is not the tool: what it raises is told apart from the tool's own
         raise _Unheard(error) from error
 
 

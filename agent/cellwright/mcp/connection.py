@@ -107,7 +107,7 @@ class Connection:
             await self._end()
             seconds = f"{self.settings.start_seconds:g} s"
             raise McpUnavailable(self._unavailable(f"it did not answer within {seconds}{self._last_words()}")) from None
-        except BaseException:
+        except BaseException:  # cancelled, too; it is raised again
             # A stop must not wait for a server that is just being started; the task ends it.
             self._task.cancel()
             raise

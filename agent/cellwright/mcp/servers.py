@@ -55,7 +55,7 @@ class McpServers:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
-        except BaseException:
+        except BaseException:  # cancelled, too: all or none; it is raised again
             await asyncio.gather(*(server.aclose() for server in made))
             raise
         self._servers.update({server.name: server for server in made})

@@ -3,6 +3,8 @@
 It gives the sandbox `final_answer`, the stand-ins of the host's tools, and one service object, reached by the host as
 `get_ipython()._cellwright`. Calls to the host travel as `input_request` messages (Jupyter messaging, "stdin"), the one
 way that works with every stock ipykernel and every transport. What the host gets back is data; it evaluates nothing.
+
+Longer than other files, because it is one closure: nothing of it stands among the names of whoever works there.
 """
 
 

@@ -13,8 +13,6 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,7 @@ from .calls import serve
 from .cell import Cell
 from .isolation import Isolation
 from .process import KernelProcess
-from .services import KernelServices
+from .services import KernelServices, bootstrap_cell
 from .workspace import copy_in, drop_if_empty, new_workspace
 
 REQUEST_SECONDS = 15.0
@@ -56,11 +54,6 @@ INTERRUPT_AGAIN_SECONDS = 1.0
 """After how long interrupted code is interrupted again; the bootstrap cell lets a signal meet nothing but the cell."""
 INTERRUPT_GRACE_SECONDS = 5.0
 """How long interrupted code may take to end before the kernel is killed."""
-
-
-@cache
-def _bootstrap() -> str:
-    return files(__package__).joinpath("bootstrap.py").read_text(encoding="utf-8")
 
 
 class ChildKernel(KernelServices):
@@ -155,9 +148,7 @@ class ChildKernel(KernelServices):
         self._mark = secrets.token_hex(16)
         pumps = (self._pump_iopub, self._pump_shell, self._pump_stdin, self._watch, self._keep_hearing, self._guard)
         self._pumps = [asyncio.create_task(pump(process)) for pump in pumps]
-        await self._request(
-            f"{_bootstrap()}\n_cellwright_boot({self._mark!r}, {self.output_bytes})\ndel _cellwright_boot"
-        )
+        await self._request(bootstrap_cell(self._mark, self.output_bytes))
         with channels.believed():
             facts = dict(await self._ask("facts()"))
             packages = {relay.word(k): relay.word(v) for k, v in facts["packages"].items()}

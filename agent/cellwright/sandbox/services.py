@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 from ..facts import SandboxFacts, ToolFacts
@@ -19,6 +20,12 @@ RENDERED = 20_000
 """Characters of a variable that is put into a prompt."""
 SAID = 1_000
 """Characters that are said about a variable or a file."""
+
+
+def bootstrap_cell(mark: str, output_bytes: int) -> str:
+    """The first cell of a kernel: what it needs of us, and the mark that its calls to the host begin with."""
+    code = files(__package__).joinpath("bootstrap.py").read_text(encoding="utf-8")
+    return f"{code}\n_cellwright_boot({mark!r}, {output_bytes})\ndel _cellwright_boot"
 
 
 class KernelServices(ABC):

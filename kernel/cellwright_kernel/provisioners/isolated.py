@@ -133,7 +133,7 @@ class IsolatedProvisioner(LocalProvisioner):
         except (OSError, folders.CantMeasure) as error:
             self.forget_run()
             raise SandboxUnavailable(f"The sandbox did not start, so no code was run: {error}") from error
-        except BaseException:  # as in pre_launch
+        except BaseException:  # cancelled, too: nothing is left behind, and it is raised again
             self.forget_run()
             raise
         self.process = self._started.process
