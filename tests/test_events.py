@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typing
+from typing import Any
 
 import pytest
 
@@ -11,25 +11,26 @@ from cellwright.events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
-    AnyEvent,
     Compacted,
     Event,
+    InputGiven,
     NoAction,
     Output,
     Planned,
     ReplyDelta,
     ReplyReceived,
     RunEnded,
+    RunResumed,
     RunStarted,
     Told,
     ToolCalled,
     ValuePut,
 )
-from cellwright.facts import SandboxFacts, ToolFacts, ToolUse, Totals, Usage
+from cellwright.facts import FileFacts, SandboxFacts, ToolFacts, ToolUse, Totals, Usage
 from cellwright.limits import Limits
 from cellwright.outputs import Clear, Display, Failure, Stream, show
 from cellwright.run import Run
-from cellwright.wire import from_json, to_json
+from cellwright.wire import from_json, kinds, to_json
 
 SANDBOX = SandboxFacts("child-kernel", "process", "host", "python3", "3.13", "data", packages={"pandas": "3"})
 EXAMPLES: list[Event] = [
@@ -40,6 +41,9 @@ EXAMPLES: list[Event] = [
         tools=(ToolFacts("f", "F.", {"type": "object"}, "f()"),),
         limits=Limits(steps=None),
         sandbox=SANDBOX,
+        files=(FileFacts("a.csv", 3, "00"),),
+        parent="p",
+        parent_step=2,
     ),
     ValuePut(name="x", form="json", value=[1, {"a": None}]),
     ReplyDelta(step=1, text="x"),
@@ -56,6 +60,8 @@ EXAMPLES: list[Event] = [
     Output(step=1, output=Clear(wait=True)),
     ToolCalled(step=1, name="f", args=(1, "a"), kwargs={"k": [1]}, result={"a": 1}),
     ActionFinished(step=1, outcome="died", seconds=1.5, state_lost=True, note="n"),
+    InputGiven(step=1, prompt="Name: ", value="Ada"),
+    RunResumed(step=2, note="n", sandbox=SANDBOX),
     NoAction(step=1, note="n"),
     AnswerGiven(step=1, data={"text/plain": "2"}, value=2, has_value=True, type_name="int"),
     RunEnded(status="out_of_money", reason="r", totals=Totals(3, 1.0, Usage(1, 1), 0.1, False)),
@@ -63,7 +69,7 @@ EXAMPLES: list[Event] = [
 
 
 def test_there_is_an_example_of_every_kind() -> None:
-    assert {type(event) for event in EXAMPLES} == set(typing.get_args(AnyEvent))
+    assert {type(event) for event in EXAMPLES} == set(kinds())
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
@@ -86,7 +92,7 @@ def test_what_is_no_event_is_refused(text: str) -> None:
 
 
 def test_neighbours_join_updates_replace_clear_empties() -> None:
-    shown: list[typing.Any] = []
+    shown: list[Any] = []
     for output in (Stream("stdout", "a"), Stream("stdout", "b"), Stream("stderr", "c")):
         show(shown, output)
     assert shown == [Stream("stdout", "ab"), Stream("stderr", "c")]

@@ -20,7 +20,6 @@ from cellwright.events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
-    AnyEvent,
     Event,
     NoAction,
     Output,
@@ -88,7 +87,7 @@ class Harm(HTMLParser):
                 self.found.append(f"{tag} {name}={value}")
 
 
-def hostile_run(text: str) -> list[AnyEvent]:
+def hostile_run(text: str) -> list[Event]:
     """A run that holds `text` wherever a run can hold text."""
     mimes = ("text/html", "text/markdown", "text/latex", "text/plain", "image/svg+xml", "image/png", "application/json")
     outputs: list[CellOutput | ToolCalled] = [
@@ -113,7 +112,7 @@ def hostile_run(text: str) -> list[AnyEvent]:
     ]
 
 
-def messages_of(events: list[AnyEvent]) -> list[dict[str, Any]]:
+def messages_of(events: list[Event]) -> list[dict[str, Any]]:
     """All that the page is told, event by event."""
     run = Run()
     told: list[dict[str, Any]] = []
@@ -456,7 +455,7 @@ class Page:
                 raise AssertionError(message)
 
 
-def every_kind() -> list[AnyEvent]:
+def every_kind() -> list[Event]:
     """Events of a run in which everything happens that a view knows."""
     several: list[CellOutput | ToolCalled] = [
         Stream("stdout", "gone"),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Union
+from typing import ClassVar, Literal
 
-from .facts import SandboxFacts, ToolFacts, ToolUse, Totals, Usage
+from .facts import FileFacts, SandboxFacts, ToolFacts, ToolUse, Totals, Usage
 from .images import Image
 from .limits import Limits
 from .outputs import CellOutput, Json, MimeBundle
@@ -57,8 +57,14 @@ class RunStarted(Event):
     """True when the model is told nothing of the conversation's earlier runs."""
     state_lost: bool = False
     """True when the sandbox was started anew since the conversation's last run, so that its variables are gone."""
+    files: tuple[FileFacts, ...] = ()
+    """Files of the person that were copied into the sandbox for this task."""
+    origin: str = ""
+    """Which folder the task was given in, as a hash: `recall` searches the runs of one folder."""
     parent: str | None = None
-    """Run id from which this one branched."""
+    """Run id from which this one branched: it goes on there, with the same task."""
+    parent_step: int | None = None
+    """The last step of the parent that still holds; 0 for none."""
     caller: str | None = None
     """Run id of the agent that called this one as a tool."""
     version: str = ""
@@ -75,6 +81,19 @@ class ValuePut(Event):
     """`table`: an Arrow IPC stream, base64 encoded."""
     value: Json
     kind: Literal["value_put"] = "value_put"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Event):
+    """The run goes on after the process that did it was killed; the sandbox was rebuilt from the record."""
+
+    step: int
+    """The last one that was begun before."""
+    note: str
+    """What was rebuilt, and what could not be; the model is told."""
+    sandbox: SandboxFacts | None = None
+    """The new sandbox."""
+    kind: Literal["run_resumed"] = "run_resumed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +150,8 @@ class Nested(Event):
     step: int
     agent: str
     event: Event
+    run_id: str = ""
+    """Of the agent's run: tells calls at the same time apart."""
     is_live: ClassVar[bool] = True
 
 
@@ -192,6 +213,17 @@ class Output(Event):
     step: int
     output: CellOutput
     kind: Literal["output"] = "output"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputGiven(Event):
+    """The running code asked for a line, and a person typed it."""
+
+    step: int
+    prompt: str
+    value: str | None
+    """None when it was not to be shown (a password), so that it is on no record."""
+    kind: Literal["input_given"] = "input_given"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,22 +311,3 @@ class RunEnded(Event):
     """One line, empty on success."""
     totals: Totals = field(default_factory=Totals)
     kind: Literal["run_ended"] = "run_ended"
-
-
-AnyEvent = Union[
-    RunStarted,
-    ValuePut,
-    ReplyDelta,
-    Told,
-    Planned,
-    Compacted,
-    ReplyReceived,
-    ActionProposed,
-    ActionDecided,
-    Output,
-    ToolCalled,
-    ActionFinished,
-    NoAction,
-    AnswerGiven,
-    RunEnded,
-]

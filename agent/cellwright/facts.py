@@ -79,6 +79,17 @@ class ToolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file as it was when it was handed over."""
+
+    name: str
+    """Relative to the workspace."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxFacts:
     """Where code runs."""
 

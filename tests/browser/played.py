@@ -16,7 +16,6 @@ from cellwright.events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
-    AnyEvent,
     Event,
     Outcome,
     Output,
@@ -69,7 +68,7 @@ def started(task: str = TASK, **changes: Json) -> RunStarted:
 
 def turn(
     step: int, thought: str, code: str, *outputs: CellOutput | ToolCalled, outcome: Outcome = "ok", seconds: float = 0.8
-) -> Iterator[AnyEvent]:
+) -> Iterator[Event]:
     """The events of one step; the reply comes in pieces of 12 characters."""
     reply = f"{thought}\n\n```python\n{code}\n```"
     for start in range(0, len(reply), 12):
@@ -88,7 +87,7 @@ def ended(status: Status = "success", reason: str = "", steps: int = 0) -> RunEn
     return RunEnded(status=status, reason=reason, totals=totals)
 
 
-def analysis(picture: str = DOT_PNG, table: str = TABLE) -> Iterator[AnyEvent]:
+def analysis(picture: str = DOT_PNG, table: str = TABLE) -> Iterator[Event]:
     """A small analysis: a table, an error, a picture, an answer."""
     yield started()
     yield from turn(
@@ -127,7 +126,7 @@ def analysis(picture: str = DOT_PNG, table: str = TABLE) -> Iterator[AnyEvent]:
     yield ended(steps=3)
 
 
-def long_run(steps: int = 100) -> Iterator[AnyEvent]:
+def long_run(steps: int = 100) -> Iterator[Event]:
     """Many steps of the usual size."""
     yield started("A long task")
     for number in range(1, steps + 1):
@@ -141,13 +140,13 @@ def long_run(steps: int = 100) -> Iterator[AnyEvent]:
     yield ended("out_of_steps", f"No answer after {steps} steps; `--max-steps` raises the limit.", steps)
 
 
-async def play(events: Iterator[AnyEvent], take: Callable[[Event], None], wait: float = 0.0) -> None:
+async def play(events: Iterator[Event], take: Callable[[Event], None], wait: float = 0.0) -> None:
     """Give `events` to a listener, `wait` seconds after each piece of a reply, three times that after others."""
     async for event in _timed(events, wait):
         take(event)
 
 
-async def _timed(events: Iterator[AnyEvent], wait: float) -> AsyncIterator[AnyEvent]:
+async def _timed(events: Iterator[Event], wait: float) -> AsyncIterator[Event]:
     for number, event in enumerate(events):
         yield replace(event, seq=number, time=event.time or time.time())
         await asyncio.sleep(wait if isinstance(event, ReplyDelta) else 3 * wait)
