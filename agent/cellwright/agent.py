@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .checks import AnswerCheck
-from .compaction import compact_when_full
 from .errors import UsageError
 from .events import Event, ValuePut
 from .formats import Markdown, ReplyFormat
@@ -25,7 +24,8 @@ from .loop import Guard, Listener, Work
 from .managed import managed
 from .memory import Memory
 from .models.base import Model
-from .planning import plan_every
+from .planning import before_each_step
+from .prompt_templates import PromptTemplates, as_templates
 from .resources import Resources
 from .run import Run
 from .sandbox.base import Execution, Sandbox
@@ -44,7 +44,7 @@ class CodeAgent(Resources):
     listeners: called with every event. journal: where runs are kept; the default one, another, or None for nowhere.
     planning_interval: plan first, and again after so many steps. final_answer_checks: see `AnswerCheck`.
     authorized_imports: modules that code may import; None allows all. managed_agents: called like tools.
-    reply_format: how the model writes its actions; Markdown by default.
+    reply_format: how the model writes its actions; Markdown by default. prompt_templates: see `PromptTemplates`.
     name, description: what a managed agent is called and is for. Raises `UsageError`, `ToolDefinitionError`.
     """
 
@@ -58,6 +58,7 @@ class CodeAgent(Resources):
         sandbox: Sandbox | None = None,
         limits: Limits | None = None,
         instructions: str = "",
+        prompt_templates: PromptTemplates | Mapping[str, str] | None = None,
         listeners: Iterable[Listener] = (),
         guards: Iterable[Guard] = (made_up_data,),
         journal: Journal | Literal["default"] | None = "default",
@@ -74,9 +75,10 @@ class CodeAgent(Resources):
         self.tools = collect([*tools, *map(managed, managed_agents)])
         self.limits = limits or Limits()
         self.instructions = instructions
+        self.prompt_templates = as_templates(prompt_templates)
         self.listeners = list(listeners)
         self.guards = [*guards] if authorized_imports is None else [*guards, imports_policy(authorized_imports)]
-        self.before_step = [compact_when_full, *([plan_every(planning_interval)] if planning_interval else [])]
+        self.before_step = before_each_step(planning_interval)
         self.final_answer_checks = list(final_answer_checks)
         self.on_input = on_input
         self.reply_format = reply_format or Markdown()
@@ -94,8 +96,7 @@ class CodeAgent(Resources):
 
     async def run(self, task: str, **options: Any) -> Run:
         """Do a task; options as for `stream`. The run tells how it went; it raises only for what could not begin."""
-        events = self.stream(task, **options)
-        async with aclosing(events):
+        async with aclosing(self.stream(task, **options)) as events:
             return Run([event async for event in events if not event.is_live])
 
     async def stream(
@@ -125,9 +126,8 @@ class CodeAgent(Resources):
             await self.reset()
         await self.sandbox.bring([*files, *named_files(task, Path.cwd())])
         limits = limits or self.limits
-        work = self.work_class(
-            self, await self.chosen_model(), limits if max_steps is None else replace(limits, steps=max_steps)
-        )
+        limits = limits if max_steps is None else replace(limits, steps=max_steps)
+        work = self.work_class(self, await self.chosen_model(), limits)
         # A generator that is closed does not close the one inside it: without `aclosing` the run would go on unseen.
         async with aclosing(self._streamed(work, task, values)) as events:
             async for event in events:
@@ -179,7 +179,8 @@ class CodeAgent(Resources):
 
     def memory_for(self, model: Model) -> Memory:
         """The conversation so far; another model or other tools carry it on under a new head."""
-        head = self.reply_format.head(model, [tool.facts for tool in self.tools.values()], self.instructions)
+        facts = [tool.facts for tool in self.tools.values()]
+        head = self.reply_format.head(model, facts, self.instructions, self.prompt_templates)
         self.memory = self.memory or Memory(head)
         self.memory.set_head(head)
         return self.memory

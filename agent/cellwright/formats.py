@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import prompts
 from .facts import ToolFacts, ToolUse
 from .models.base import Message, Model
-from .observations import NO_CODE, system_prompt
+from .observations import NO_CODE, functions
 from .outputs import Json
+from .prompt_templates import PromptTemplates
 from .replies import FenceScanner, Reply
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ class ReplyFormat:
         """What the request holds besides, e.g. functions that may be called."""
         return {}
 
-    def head(self, model: Model, tools: Sequence[ToolFacts], instructions: str) -> list[Message]:
+    def head(
+        self, model: Model, tools: Sequence[ToolFacts], instructions: str, templates: PromptTemplates | None = None
+    ) -> list[Message]:
         """The messages before the first task: system prompt, and examples for models that need them."""
-        return [Message("system", system_prompt(tools, instructions)), *model.examples]
+        return [Message("system", _system(tools, instructions, templates)), *model.examples]
 
     def read(self, asked: StreamedReply) -> Reply:
         """The thought and the code of a reply that is over."""
@@ -97,9 +100,11 @@ class JsonReply(ReplyFormat):
         named = {"name": "action", "schema": schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
 
-    def head(self, model: Model, tools: Sequence[ToolFacts], instructions: str) -> list[Message]:
+    def head(
+        self, model: Model, tools: Sequence[ToolFacts], instructions: str, templates: PromptTemplates | None = None
+    ) -> list[Message]:
         form = 'Reply with one JSON object and nothing else: {"thought": "...", "code": "Python code"}.'
-        return [Message("system", f"{system_prompt(tools, instructions)}\n\n{form}")]
+        return [Message("system", f"{_system(tools, instructions, templates)}\n\n{form}")]
 
 
 class PythonCall(ReplyFormat):
@@ -115,9 +120,11 @@ class PythonCall(ReplyFormat):
         parameters = {"type": "object", "properties": properties, "required": ["code"]}
         return {"tools": [as_function("python", "Run Python code.", parameters)], "parallel_tool_calls": False}
 
-    def head(self, model: Model, tools: Sequence[ToolFacts], instructions: str) -> list[Message]:
+    def head(
+        self, model: Model, tools: Sequence[ToolFacts], instructions: str, templates: PromptTemplates | None = None
+    ) -> list[Message]:
         form = "Instead of writing a code block, call the function python with the code."
-        return [Message("system", f"{system_prompt(tools, instructions)}\n\n{form}")]
+        return [Message("system", f"{_system(tools, instructions, templates)}\n\n{form}")]
 
     def read(self, asked: StreamedReply) -> Reply:
         for call in asked.calls:
@@ -143,21 +150,30 @@ class FunctionCalls(ReplyFormat):
         facts = [tool.facts for tool in tools.values()]
         return {"tools": [*(as_function(f.name, f.description, f.parameters) for f in facts), _FINAL_ANSWER]}
 
-    def head(self, model: Model, tools: Sequence[ToolFacts], instructions: str) -> list[Message]:
-        parts = [prompts.text("functions"), instructions]
+    def head(
+        self, model: Model, tools: Sequence[ToolFacts], instructions: str, templates: PromptTemplates | None = None
+    ) -> list[Message]:
+        described: list[str] = []
         examples: Sequence[Message] = ()
         if not calls_functions(model):
             examples = getattr(model, "call_examples", ())
-            described = [f"- {fact.signature}: {fact.description}" for fact in tools]
+            described = [
+                prompts.text("functions_as_text"),
+                *(f"- {fact.signature}: {fact.description}" for fact in tools),
+            ]
             described.append("- final_answer(answer): Give the answer to the task.")
-            parts.insert(1, "\n".join([prompts.text("functions_as_text"), *described]))
-        return [Message("system", "\n\n".join(filter(None, parts))), *examples]
+        system = (templates or PromptTemplates()).system_prompt("functions", "\n".join(described), instructions)
+        return [Message("system", system), *examples]
 
     def read(self, asked: StreamedReply) -> Reply:
         text = asked.scanner.text
         calls = asked.calls or calls_in(text)
         thought = "" if calls and not asked.calls else text.strip()
         return Reply(thought, as_code(calls) if calls else None, len(text))
+
+
+def _system(tools: Sequence[ToolFacts], instructions: str, templates: PromptTemplates | None) -> str:
+    return (templates or PromptTemplates()).system_prompt("system", functions(tools), instructions)
 
 
 def calls_functions(model: Model) -> bool:

@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING
 from .errors import ModelError
 from .events import AnswerGiven, ReplyReceived, Told
 from .limits import Exceeded
+from .prompt_templates import filled
 
 if TYPE_CHECKING:
     from .loop import Work
-
-_LAST = (
-    "No steps are left, so nothing more can be run. Say in plain words, without code, the best answer to the task that "
-    "can be given from what you have seen. If there is none, say so."
-)
 
 
 async def say_best_answer(work: Work, limit: Exceeded) -> None:
@@ -26,7 +22,8 @@ async def say_best_answer(work: Work, limit: Exceeded) -> None:
     if limit.status != "out_of_steps" or work.model is None or not work.run.steps:
         return
     work.step += 1
-    await work.emit(Told(step=work.step, text=_LAST, by="limits"))
+    text = filled(work.agent.prompt_templates.best_answer, {"task": work.run.task})
+    await work.emit(Told(step=work.step, text=text, by="limits"))
     try:
         await work.ask(work.model)
     except (ModelError, Exceeded):

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 
-from . import prompts
 from .events import Outcome, RunStarted
 from .facts import ToolFacts
 from .images import images_of
@@ -141,13 +140,10 @@ def ending(execution: Execution, refusal: str = "") -> tuple[Outcome, str, bool]
     return "timeout", note, execution.state_lost
 
 
-def system_prompt(tools: Sequence[ToolFacts], instructions: str = "") -> str:
-    """The first message: how to answer, which tools there are, what the person wants in general."""
-    parts = [prompts.text("system")]
-    if tools:
-        described = "\n".join(f'def {t.signature}:\n    """{t.description}"""' for t in tools)
-        parts.append(f"These functions are there too; call them like any other:\n```python\n{described}\n```")
-    return "\n\n".join(filter(None, [*parts, instructions]))
+def functions(tools: Sequence[ToolFacts]) -> str:
+    """The tools as code may call them; empty where there are none."""
+    described = "\n".join(f'def {t.signature}:\n    """{t.description}"""' for t in tools)
+    return described and f"These functions are there too; call them like any other:\n```python\n{described}\n```"
 
 
 def how_it_ended(before: Run) -> str:

@@ -11,16 +11,22 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import prompts
+from .compaction import compact_when_full
 from .errors import UsageError
 from .events import Planned, Told
 from .models.base import ReplyEnd, Sampling, Text
+from .prompt_templates import filled
 
 if TYPE_CHECKING:
     from .loop import Work
 
 PLAN_TOKENS = 600
 """So long may a plan be."""
+
+
+def before_each_step(interval: int | None) -> list[Callable[[Work], Awaitable[None]]]:
+    """What an agent does before a step: make room in a long conversation, and plan where that is wanted."""
+    return [compact_when_full, *([plan_every(interval)] if interval else [])]
 
 
 def plan_every(interval: int) -> Callable[[Work], Awaitable[None]]:
@@ -30,16 +36,20 @@ def plan_every(interval: int) -> Callable[[Work], Awaitable[None]]:
 
     async def plan(work: Work) -> None:
         if (work.step - 1) % interval == 0:
-            await _plan(work, "plan" if work.step == 1 else "revise")
+            templates = work.agent.prompt_templates
+            await _plan(work, templates.plan if work.step == 1 else templates.revise)
 
     return plan
 
 
-async def _plan(work: Work, prompt: str) -> None:
+async def _plan(work: Work, template: str) -> None:
     memory, model = work.agent.memory, work.model
     assert memory is not None
     assert model is not None
-    await work.emit(Told(step=work.step, text=prompts.text(prompt), by="planning"))
+    most = work.meter.limits.steps
+    left = "unlimited" if most is None else str(most - work.meter.steps + 1)  # this step is counted already
+    text = filled(template, {"task": work.run.task, "remaining_steps": left})
+    await work.emit(Told(step=work.step, text=text, by="planning"))
     begun, text, end = time.monotonic(), "", ReplyEnd()
     async with aclosing(model.stream(memory.messages, Sampling(max_tokens=PLAN_TOKENS))) as parts:
         async for part in parts:
