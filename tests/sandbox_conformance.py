@@ -97,14 +97,14 @@ class SandboxConformance:
 
     # ---- code and what it shows -----------------------------------------------------------------------------------
 
-    async def test_state_stays_from_cell_to_cell(self, seen: Seen) -> None:
+    async def test_d1_state_stays_from_cell_to_cell(self, seen: Seen) -> None:
         await seen.run("x = [1, 2]")
         assert await seen.result("x + [3]") == "[1, 2, 3]"
 
-    async def test_top_level_await(self, seen: Seen) -> None:
+    async def test_d1_top_level_await(self, seen: Seen) -> None:
         assert await seen.result("import asyncio\nawait asyncio.sleep(0.01, 'slept')") == "'slept'"
 
-    async def test_shell_lines_and_magics(self, seen: Seen) -> None:
+    async def test_d1_shell_lines_and_magics(self, seen: Seen) -> None:
         await seen.run("!echo hello from the shell")
         assert "hello from the shell" in seen.text()
         await seen.run("%time 1 + 1\n%pwd")
@@ -259,7 +259,7 @@ class SandboxConformance:
         assert "argument 1 of double must be plain data" in seen.failure.evalue
         assert seen.calls == []
 
-    async def test_tools_can_be_called_from_threads(self, seen: Seen) -> None:
+    async def test_d1_tools_can_be_called_from_threads(self, seen: Seen) -> None:
         await seen.sandbox.offer([DOUBLE])
         code = (
             "from concurrent.futures import ThreadPoolExecutor\n"
@@ -271,13 +271,13 @@ class SandboxConformance:
 
     # ---- values ---------------------------------------------------------------------------------------------------
 
-    async def test_plain_values_go_in_and_come_back(self, sandbox: Sandbox, seen: Seen) -> None:
+    async def test_d5_plain_values_go_in_and_come_back(self, sandbox: Sandbox, seen: Seen) -> None:
         value = {"a": [1, 2.5, None, True, "ü ✓"]}
         await sandbox.put("v", "json", value)
         assert await seen.result("v['a'][1]") == "2.5"
         assert await sandbox.get("v") == ("json", value)
 
-    async def test_tables_go_in_and_come_back(self, sandbox: Sandbox, seen: Seen) -> None:
+    async def test_d5_tables_go_in_and_come_back(self, sandbox: Sandbox, seen: Seen) -> None:
         import pandas as pd
 
         from cellwright.sandbox.values import decode, encode

@@ -135,7 +135,7 @@ async def weather(city: str, unit: str = "C", days: int | None = None) -> dict[s
     return {"city": city, "unit": unit, "days": days}
 
 
-async def test_a_langchain_tool_keeps_name_meaning_and_schema() -> None:
+async def test_b4_a_langchain_tool_keeps_name_meaning_and_schema() -> None:
     made = from_langchain(weather)
     assert made.facts.signature == (
         "weather_now(city: str, unit: Literal['C', 'F'] = 'C', days: int | None = None) -> dict[str, Any]"
@@ -148,7 +148,7 @@ async def test_a_langchain_tool_keeps_name_meaning_and_schema() -> None:
         await made("Atlantis")
 
 
-async def test_sync_tools_injected_arguments_artifacts_and_other_names() -> None:
+async def test_b4_sync_tools_injected_arguments_artifacts_and_other_names() -> None:
     @langchain_tool
     def shout(text: str, user: Annotated[str, InjectedToolArg] = "nobody") -> str:
         """Shout."""
@@ -168,7 +168,7 @@ async def test_sync_tools_injected_arguments_artifacts_and_other_names() -> None
         from_langchain(both)  # type: ignore[arg-type]
 
 
-async def test_a_stop_reaches_a_langchain_tool() -> None:
+async def test_b4_a_stop_reaches_a_langchain_tool() -> None:
     stopped = asyncio.Event()
 
     @langchain_tool
@@ -212,7 +212,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait()
 
 
-async def test_a_gradio_endpoint_is_a_tool(app: str) -> None:
+async def test_b4_a_gradio_endpoint_is_a_tool(app: str) -> None:
     greet = await from_gradio(app, "/greet")
     assert greet.facts.signature == "greet(name: str, times: int = 1, mood: Literal['glad', 'sad'] = 'glad') -> str"
     assert greet.facts.description == "Greet somebody.\nname: Whom"
@@ -224,7 +224,7 @@ async def test_a_gradio_endpoint_is_a_tool(app: str) -> None:
         await (await from_gradio(app, "fail"))()
 
 
-async def test_files_cross_as_what_they_hold(app: str) -> None:
+async def test_b4_files_cross_as_what_they_hold(app: str) -> None:
     turned = await from_gradio(app, "turned", name="turn")
     assert turned.facts.signature == "turn(image: str | dict) -> dict"
     dot = base64.b64encode(DOT).decode()
@@ -239,7 +239,7 @@ async def test_files_cross_as_what_they_hold(app: str) -> None:
     assert await lengths([{"base64": "eA=="}, "data:text/plain;base64,eHg="]) == [1, 2]
 
 
-async def test_no_file_of_this_machine_is_sent(app: str, tmp_path: Path) -> None:
+async def test_b4_no_file_of_this_machine_is_sent(app: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("never")
     data = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
@@ -255,14 +255,14 @@ async def test_no_file_of_this_machine_is_sent(app: str, tmp_path: Path) -> None
     assert example.facts.signature == "example(file: str | dict) -> int"
 
 
-async def test_a_path_in_a_result_is_text_and_nothing_is_opened(app: str) -> None:
+async def test_b4_a_path_in_a_result_is_text_and_nothing_is_opened(app: str) -> None:
     anything = await from_gradio(app, "anything")
     assert await anything({"a": [1, None, "x"]}) == [{"a": [1, None, "x"]}, "/etc/hostname"]
     with pytest.raises(ToolCallError, match="crafted: the file /etc/hostname can't be had: status 403"):
         await (await from_gradio(app, "crafted"))()
 
 
-async def test_the_token_saved_on_this_machine_is_not_sent(app: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_b4_the_token_saved_on_this_machine_is_not_sent(app: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_never_sent")
     seen = await (await from_gradio(app, "headers"))()
     assert "hf_never_sent" not in str(seen)
@@ -270,7 +270,7 @@ async def test_the_token_saved_on_this_machine_is_not_sent(app: str, monkeypatch
     assert "hf_given" in str(given)
 
 
-async def test_a_client_of_ones_own_is_taken_without_its_downloads(app: str, tmp_path: Path) -> None:
+async def test_b4_a_client_of_ones_own_is_taken_without_its_downloads(app: str, tmp_path: Path) -> None:
     from gradio_client import Client
 
     client = await asyncio.to_thread(
@@ -284,7 +284,7 @@ async def test_a_client_of_ones_own_is_taken_without_its_downloads(app: str, tmp
     await asyncio.to_thread(client.close)
 
 
-async def test_progress_and_stop(app: str) -> None:
+async def test_b4_progress_and_stop(app: str) -> None:
     slow = await from_gradio(app, "slow")
     told: list[str] = []
     assert await slow.call((2,), {}, told.append) == "done"
@@ -298,7 +298,7 @@ async def test_progress_and_stop(app: str) -> None:
     assert time.monotonic() - begun < 0.5
 
 
-async def test_what_can_not_be_used_is_one_line(app: str) -> None:
+async def test_b4_what_can_not_be_used_is_one_line(app: str) -> None:
     for source, name, said in [
         (app, None, "several endpoints; name one by api_name: .*/greet"),
         (app, "/gret", "no endpoint /gret; did you mean '/greet'"),
@@ -309,7 +309,7 @@ async def test_what_can_not_be_used_is_one_line(app: str) -> None:
         assert "\n" not in str(error.value)
 
 
-async def test_an_agents_code_calls_both(app: str) -> None:
+async def test_b4_an_agents_code_calls_both(app: str) -> None:
     code = '```python\nfinal_answer([greet("Kari"), weather_now("Oslo")["unit"]])\n```'
     tools = [await from_gradio(app, "greet"), from_langchain(weather)]
     sandbox = ChildKernel(isolation=Isolation(level="process"))

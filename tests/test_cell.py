@@ -51,7 +51,7 @@ def bar(steps: int = 10_000, below: int = 0) -> str:
     return file.getvalue()
 
 
-async def test_a_bar_of_ten_thousand_steps_is_one_line() -> None:
+async def test_e7_a_bar_of_ten_thousand_steps_is_one_line() -> None:
     heard = Heard()
     text = bar()
     for start in range(0, len(text), 50_000):

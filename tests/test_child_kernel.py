@@ -98,7 +98,7 @@ async def test_it_starts_in_the_workspace(tmp_path: Path, isolation: Isolation, 
     assert (facts.isolation, facts.network, facts.instance) == (*said, 1)
 
 
-async def test_an_unknown_kernel_is_said(tmp_path: Path) -> None:
+async def test_d4_an_unknown_kernel_is_said(tmp_path: Path) -> None:
     with pytest.raises(SandboxUnavailable, match="'nonsense' did not start") as error:
         await ChildKernel("nonsense", workspace=tmp_path).start()
     assert "\n" not in str(error.value)

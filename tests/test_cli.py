@@ -82,7 +82,7 @@ def test_version(tmp_path: Path) -> None:
     assert re.fullmatch(r"cellwright \d+\.\d+\.\d+\n", cellwright("--version", folder=tmp_path).stdout)
 
 
-def test_run_names_its_options(tmp_path: Path) -> None:
+def test_g1_run_names_its_options(tmp_path: Path) -> None:
     said = cellwright("run", "--help", folder=tmp_path).stdout
     for option in ("--file", "--model", "--max-steps", "--budget", "--export", "--json"):
         assert option in said
@@ -138,7 +138,7 @@ def test_an_empty_journal_says_so(tmp_path: Path) -> None:
     assert_one_line(cellwright("show", "abc", folder=tmp_path), 1, "'abc'")
 
 
-def test_runs_lists_the_newest_first(on_record: tuple[Path, list[str]]) -> None:
+def test_f5_runs_lists_the_newest_first(on_record: tuple[Path, list[str]]) -> None:
     folder, (first, second) = on_record
     lines = cellwright("runs", folder=folder).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["run", second, first]
@@ -148,7 +148,7 @@ def test_runs_lists_the_newest_first(on_record: tuple[Path, list[str]]) -> None:
     assert [line.split()[0] for line in only] == ["run", second]
 
 
-def test_show_prints_thought_code_output_error_answer_and_totals(on_record: tuple[Path, list[str]]) -> None:
+def test_f5_show_prints_thought_code_output_error_answer_and_totals(on_record: tuple[Path, list[str]]) -> None:
     folder, (first, second) = on_record
     shown = cellwright("show", first[:8], folder=folder).stdout
     places = [
@@ -309,7 +309,7 @@ SPECIES = "species,flipper_length_mm\nAdelie,181\nAdelie,186\nGentoo,211\nGentoo
 
 @pytest.mark.model
 @pytest.mark.timeout(400)
-def test_a_task_about_a_file_is_done_shown_and_on_record(tmp_path: Path) -> None:
+def test_g1_a_task_about_a_file_is_done_shown_and_on_record(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "penguins.csv").write_text(SPECIES)

@@ -84,7 +84,7 @@ async def test_a_mistake_is_one_line_and_names_the_right_word(book: Notebook, li
 
 
 @modular
-async def test_the_model_is_named_and_changed(book: Notebook) -> None:
+async def test_c6_the_model_is_named_and_changed(book: Notebook) -> None:
     assert "openai/x answers" in (await book.run("%agent model")).text
     assert "openai/y" in (await book.run("%agent model openai/y")).result
     assert "openai/y answers" in (await book.run("%agent model")).text
@@ -92,7 +92,7 @@ async def test_the_model_is_named_and_changed(book: Notebook) -> None:
 
 
 @modular
-async def test_limits_are_shown_and_changed(book: Notebook) -> None:
+async def test_a10_limits_are_shown_and_changed(book: Notebook) -> None:
     assert "max-steps" in (await book.run("%agent limits")).result
     assert "1" in (await book.run("%agent limits --max-steps 1")).result
     cell = await book.run("py: print('one')")
@@ -167,7 +167,7 @@ async def test_a_file_that_a_task_names_is_in_the_workspace(book: Notebook) -> N
     assert missing.reply["evalue"] == "There is no file nowhere.csv."
 
 
-class TestStandardSuite(jupyter_kernel_test.KernelTests):  # type: ignore[misc]
+class TestE9StandardSuite(jupyter_kernel_test.KernelTests):  # type: ignore[misc]
     """jupyter_kernel_test, on the kernelspec that `cellwright install` writes.
 
     Skipped there: history by range. Its samples hold no tasks, because it knows no comm messages, which any widget

@@ -48,7 +48,7 @@ async def server_of(model: EmbeddedModel) -> subprocess.Popen[str]:
     return (await asyncio.wrap_future(embedded._server.start(id(model)))).process
 
 
-def test_examples_alternate_and_have_the_form_of_a_reply() -> None:
+def test_c3_examples_alternate_and_have_the_form_of_a_reply() -> None:
     examples = EmbeddedModel().examples
     assert [message.role for message in examples] == ["user", "assistant"] * (len(examples) // 2)
     for message in examples[1::2]:
@@ -58,7 +58,7 @@ def test_examples_alternate_and_have_the_form_of_a_reply() -> None:
         compile(message.content.split("```python\n")[1].removesuffix("```"), "example", "exec")
 
 
-async def test_without_the_file_it_says_how_to_get_it(empty_cache: None) -> None:
+async def test_c3_without_the_file_it_says_how_to_get_it(empty_cache: None) -> None:
     # Wait for the import: pytest turns warnings into errors between tests, in the middle of what a thread imports.
     await loaded_litellm()
     model = EmbeddedModel()
@@ -69,7 +69,7 @@ async def test_without_the_file_it_says_how_to_get_it(empty_cache: None) -> None
 
 
 @pytest.mark.model
-async def test_a_reply_is_a_thought_and_one_fence_and_costs_nothing(model: EmbeddedModel) -> None:
+async def test_c3_a_reply_is_a_thought_and_one_fence_and_costs_nothing(model: EmbeddedModel) -> None:
     parts = await reply(model)
     text = "".join(part.text for part in parts if isinstance(part, Text))
     assert text.startswith("Thought: ")
@@ -84,7 +84,7 @@ async def test_a_reply_is_a_thought_and_one_fence_and_costs_nothing(model: Embed
 
 
 @pytest.mark.model
-async def test_users_share_one_server_and_the_last_one_ends_it(model: EmbeddedModel) -> None:
+async def test_c3_users_share_one_server_and_the_last_one_ends_it(model: EmbeddedModel) -> None:
     other = EmbeddedModel()
     process = await server_of(model)
     assert await server_of(other) is process
@@ -95,7 +95,7 @@ async def test_users_share_one_server_and_the_last_one_ends_it(model: EmbeddedMo
 
 
 @pytest.mark.model
-async def test_closing_a_stream_stops_the_generation(model: EmbeddedModel) -> None:
+async def test_c3_closing_a_stream_stops_the_generation(model: EmbeddedModel) -> None:
     stream = model.stream([Message("user", "Task: Write a very long program.")], Sampling())
     async for _ in stream:
         break
@@ -106,7 +106,7 @@ async def test_closing_a_stream_stops_the_generation(model: EmbeddedModel) -> No
 
 
 @pytest.mark.model
-async def test_a_server_that_dies_in_mid_reply_is_replaced(model: EmbeddedModel) -> None:
+async def test_c3_a_server_that_dies_in_mid_reply_is_replaced(model: EmbeddedModel) -> None:
     process = await server_of(model)
     with pytest.raises(ModelUnavailable, match="next use starts a new one"):
         async for _ in model.stream(ASK, Sampling()):
@@ -116,13 +116,13 @@ async def test_a_server_that_dies_in_mid_reply_is_replaced(model: EmbeddedModel)
 
 
 @pytest.mark.model
-async def test_a_conversation_that_is_too_long_says_so(model: EmbeddedModel) -> None:
+async def test_c3_a_conversation_that_is_too_long_says_so(model: EmbeddedModel) -> None:
     with pytest.raises(ContextFull, match="embedded"):
         await reply(model, [Message("user", "word " * 9000)])
 
 
 @pytest.mark.model
-def test_the_server_outlives_an_interrupt_but_not_its_parent() -> None:
+def test_c3_the_server_outlives_an_interrupt_but_not_its_parent() -> None:
     program = (
         "import asyncio, os, signal, sys, time\n"
         "from cellwright.models import embedded\n"

@@ -260,7 +260,7 @@ GOLDENS = {"short": short, "rich": rich}
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_the_notebook_is_exactly_the_golden_one(name: str, tmp_path: Path) -> None:
+def test_f1_the_notebook_is_exactly_the_golden_one(name: str, tmp_path: Path) -> None:
     path = tmp_path / "made.ipynb"
     write(GOLDENS[name](), path)
     made, golden = json.loads(path.read_text()), json.loads((GOLDEN / f"{name}.ipynb").read_text())
@@ -274,7 +274,7 @@ def without_tables(made: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_it_is_valid_and_knows_nothing_of_us(name: str) -> None:
+def test_f1_it_is_valid_and_knows_nothing_of_us(name: str) -> None:
     import nbformat
 
     made = notebook(GOLDENS[name]())
@@ -288,7 +288,7 @@ def test_it_is_valid_and_knows_nothing_of_us(name: str) -> None:
     assert len({cell.id for cell in made.cells}) == len(made.cells)
 
 
-def test_provenance_is_in_the_metadata() -> None:
+def test_f1_provenance_is_in_the_metadata() -> None:
     made = notebook(rich())
     facts = made.metadata.cellwright
     assert (facts.schema, facts.conversation) == (1, "talk-1")
@@ -424,7 +424,7 @@ def joined(mime: str, data: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-async def test_run_again_without_us_it_shows_the_same(name: str, without_us: Path, tmp_path: Path) -> None:
+async def test_f2_run_again_without_us_it_shows_the_same(name: str, without_us: Path, tmp_path: Path) -> None:
     path = tmp_path / "made.ipynb"
     write(GOLDENS[name](), path)
     recorded = notebook(GOLDENS[name]())
@@ -435,7 +435,7 @@ async def test_run_again_without_us_it_shows_the_same(name: str, without_us: Pat
             assert after.execution_count == before.execution_count
 
 
-async def test_a_call_that_differs_from_the_record_fails_clearly(without_us: Path, tmp_path: Path) -> None:
+async def test_f2_a_call_that_differs_from_the_record_fails_clearly(without_us: Path, tmp_path: Path) -> None:
     code = "search('other', limit=3)"
     failure = Failure("ToolCallError", "closed")
     run = a_run(
@@ -454,7 +454,7 @@ async def test_a_call_that_differs_from_the_record_fails_clearly(without_us: Pat
     assert essence(executed.cells[-2].outputs) == [("execute_result", {"text/plain": "'ok'"})]
 
 
-def test_nbconvert_makes_html_of_it(tmp_path: Path) -> None:
+def test_e4_nbconvert_makes_html_of_it(tmp_path: Path) -> None:
     path = tmp_path / "made.ipynb"
     write(rich(), path)
     command = [sys.executable, "-m", "nbconvert", "--to", "html", str(path)]

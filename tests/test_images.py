@@ -47,7 +47,7 @@ def opened(image: Image) -> PIL.Image.Image:
 @pytest.mark.parametrize(
     ("form", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("GIF", "image/gif"), ("WEBP", "image/webp")]
 )
-def test_small_files_go_as_they_are(tmp_path: Path, form: str, mime: str) -> None:
+def test_c5_small_files_go_as_they_are(tmp_path: Path, form: str, mime: str) -> None:
     content = picture(form=form)
     path = tmp_path / "a picture"
     path.write_bytes(content)
@@ -57,26 +57,26 @@ def test_small_files_go_as_they_are(tmp_path: Path, form: str, mime: str) -> Non
     assert expected.url.startswith(f"data:{mime};base64,")
 
 
-def test_other_forms_become_png() -> None:
+def test_c5_other_forms_become_png() -> None:
     for form in ("BMP", "TIFF"):
         image = as_image(picture(form=form))
         assert (image.mime, opened(image).size) == ("image/png", (40, 30))
 
 
-def test_large_images_are_made_small_and_keep_their_shape() -> None:
+def test_c5_large_images_are_made_small_and_keep_their_shape() -> None:
     image = as_image(picture(4000, 1000))
     assert opened(image).size == (LONGEST_SIDE, LONGEST_SIDE // 4)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_what_is_still_too_many_bytes_becomes_jpeg(channels: int) -> None:
+def test_c5_what_is_still_too_many_bytes_becomes_jpeg(channels: int) -> None:
     image = as_image(noise(2000, 2000, channels))
     assert image.mime == "image/jpeg"
     assert len(base64.b64decode(image.data)) <= MOST_BYTES
     assert max(opened(image).size) == LONGEST_SIDE
 
 
-def test_figures_pil_images_and_arrays_are_images() -> None:
+def test_c5_figures_pil_images_and_arrays_are_images() -> None:
     figure = Figure()
     figure.subplots().plot([1, 2])
     assert opened(as_image(figure)).size[0] > 100
@@ -114,21 +114,21 @@ WRONG: dict[str, object] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_no_image_is_refused_in_one_line(what: str) -> None:
+def test_c5_what_is_no_image_is_refused_in_one_line(what: str) -> None:
     with pytest.raises(UsageError) as caught:
         as_image(WRONG[what])
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 320
 
 
-async def test_several_are_made_small_beside_the_loop() -> None:
+async def test_c5_several_are_made_small_beside_the_loop() -> None:
     first, second = await as_images([picture(), noise(40, 30)])
     assert (first.mime, opened(second).size) == ("image/png", (40, 30))
     with pytest.raises(UsageError):
         await as_images([picture(), b"no"])
 
 
-def test_without_pillow_small_files_go_and_large_ones_are_refused(tmp_path: Path) -> None:
+def test_c5_without_pillow_small_files_go_and_large_ones_are_refused(tmp_path: Path) -> None:
     (tmp_path / "small.png").write_bytes(picture())
     (tmp_path / "large.png").write_bytes(picture() + b"\0" * MOST_BYTES)
     (tmp_path / "other.bmp").write_bytes(picture(form="BMP"))
@@ -149,7 +149,7 @@ def test_without_pillow_small_files_go_and_large_ones_are_refused(tmp_path: Path
     assert other.startswith("other.bmp is no PNG, JPEG, GIF or WebP file")
 
 
-def test_pillow_is_not_imported_until_an_image_comes() -> None:
+def test_c5_pillow_is_not_imported_until_an_image_comes() -> None:
     program = "import sys, cellwright.images, cellwright.models.providers\nassert 'PIL' not in sys.modules\n"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
@@ -163,7 +163,7 @@ def shown(*contents: bytes, mime: str = "image/png") -> Step:
     return Step(1, outputs=[Stream("stdout", "hi\n"), *map(Display, bundles)])
 
 
-def test_the_last_plots_of_an_action_are_shown() -> None:
+def test_c5_the_last_plots_of_an_action_are_shown() -> None:
     contents = [picture(width) for width in (10, 20, 30)]
     assert [opened(image).size[0] for image in images_of(shown(*contents))] == [20, 30]
     assert [opened(image).size[0] for image in images_of(shown(*contents), limit=5)] == [10, 20, 30]
@@ -172,7 +172,7 @@ def test_the_last_plots_of_an_action_are_shown() -> None:
     assert images_of(Step(1)) == ()
 
 
-def test_what_the_sandbox_forges_is_left_out() -> None:
+def test_c5_what_the_sandbox_forges_is_left_out() -> None:
     assert images_of(shown(_bomb(), b"no picture", b"", picture(form="GIF"), picture(form="TIFF"))) == ()
     forged: Any = [{"image/png": 7}, {"image/png": "%%%"}, {"image/png": "ä"}, {"image/svg+xml": "<svg/>"}]
     assert images_of(Step(1, outputs=[Display(data) for data in forged])) == ()
@@ -184,14 +184,14 @@ SEEN = Message("user", "What is this?", images=(as_image(picture()),))
 ASK = [Message("system", "You see."), SEEN]
 
 
-def test_images_are_part_of_what_is_hashed_and_old_records_stay_valid() -> None:
+def test_c5_images_are_part_of_what_is_hashed_and_old_records_stay_valid() -> None:
     plain = Message("user", "What is this?")
     assert json.loads(as_hashed(plain)) == {"role": "user", "content": plain.content, "calls": [], "call_id": ""}
     assert sha256([plain]) != sha256([SEEN])
     assert sha256([SEEN]) != sha256([Message("user", "What is this?", images=(as_image(picture(41)),))])
 
 
-def test_images_are_parts_of_the_content_as_openai_writes_it() -> None:
+def test_c5_images_are_parts_of_the_content_as_openai_writes_it() -> None:
     system, user = as_dicts(ASK)
     assert system["content"] == "You see."
     assert user["content"] == [
@@ -205,7 +205,7 @@ async def ask(model: LiteLLMModel) -> str:
 
 
 @pytest.mark.parametrize(("name", "sees"), [("openai/gpt-4o", None), ("openai/x", True)])
-async def test_a_model_that_sees_is_sent_the_image(name: str, sees: bool | None) -> None:
+async def test_c5_a_model_that_sees_is_sent_the_image(name: str, sees: bool | None) -> None:
     async with FakeProvider() as provider:
         model = LiteLLMModel(name, api_base=provider.base_url, api_key="k", sees=sees)
         assert await ask(model)
@@ -216,7 +216,7 @@ async def test_a_model_that_sees_is_sent_the_image(name: str, sees: bool | None)
 
 
 @pytest.mark.parametrize(("name", "sees"), [("openai/x", None), ("openai/gpt-4o", False)])
-async def test_a_model_that_cannot_see_is_told_so(name: str, sees: bool | None) -> None:
+async def test_c5_a_model_that_cannot_see_is_told_so(name: str, sees: bool | None) -> None:
     async with FakeProvider() as provider:
         assert await ask(LiteLLMModel(name, api_base=provider.base_url, api_key="k", sees=sees))
     said = provider.requests[0]["messages"][1]["content"]
@@ -225,7 +225,7 @@ async def test_a_model_that_cannot_see_is_told_so(name: str, sees: bool | None) 
     assert as_dicts([twice], "embedded")[0]["content"] == "Look.\n(2 images were left out: embedded can't see)"
 
 
-async def test_which_models_see_is_known() -> None:
+async def test_c5_which_models_see_is_known() -> None:
     assert await sees_images("anthropic/claude-sonnet-4-5")
     assert not await sees_images("mistral/devstral-latest")
     assert not await asyncio.wait_for(sees_images("nobody/nothing"), 5)
@@ -239,7 +239,7 @@ def plotting(request: dict[str, Any]) -> str:
     return f"Plot.\n```python\n{code}\n```"
 
 
-async def test_a_tasks_image_and_a_plot_reach_the_model_and_are_sent_where_they_first_stood(tmp_path: Path) -> None:
+async def test_c5_a_tasks_image_and_a_plot_reach_the_model_and_are_sent_where_they_first_stood(tmp_path: Path) -> None:
     async with FakeProvider(reply=plotting) as provider:
         model = LiteLLMModel("openai/gpt-4o", api_base=provider.base_url, api_key="k")
         journal = Journal(tmp_path / "journal.sqlite")

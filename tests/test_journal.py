@@ -125,7 +125,7 @@ async def test_a_prefix_of_an_id_is_enough_and_a_wrong_one_is_told_the_nearest(j
         await journal.run("")
 
 
-async def test_runs_are_listed_newest_first_with_totals(journal: Journal) -> None:
+async def test_f5_runs_are_listed_newest_first_with_totals(journal: Journal) -> None:
     for number in range(3):
         await store(journal, f"r{number}", events(f"r{number}", time=1000.0 * number))
     await store(journal, "open", events("open", time=9000.0, steps=2, end=None))
@@ -230,7 +230,7 @@ async def test_four_processes_open_and_write_one_new_file_at_once(path: Path) ->
             assert (await journal.run(summary.id)).events == events(summary.id, steps=5)
 
 
-async def test_after_kill_9_every_event_whose_append_returned_is_there(path: Path) -> None:
+async def test_f4_after_kill_9_every_event_whose_append_returned_is_there(path: Path) -> None:
     process = writer(path, "killed", runs=1, steps=5000)
     assert process.stdout
     seen = -1

@@ -37,7 +37,7 @@ def _opened(provider: FakeProvider, folder: Path, **more: str) -> AbstractAsyncC
     return opened("cellwright_kernel", folder, interrupt="message", OPENAI_API_BASE=base, OPENAI_BASE_URL=base, **more)
 
 
-async def test_a_task_is_shown_live_and_its_answer_is_the_result(book: Notebook) -> None:
+async def test_e1_a_task_is_shown_live_and_its_answer_is_the_result(book: Notebook) -> None:
     cell = await book.run("Multiply.\npy: print('seen')\nfinal_answer(6 * 7)")
     assert cell.is_ok
     (live,) = cell.of("display_data")
@@ -63,7 +63,7 @@ async def test_a_rich_answer_is_rich(book: Notebook) -> None:
     assert "<table" in cell.of("execute_result")[0]["data"]["text/html"]
 
 
-async def test_python_by_hand_shares_the_variables(book: Notebook) -> None:
+async def test_e1_python_by_hand_shares_the_variables(book: Notebook) -> None:
     assert (await book.run("%%py\nx = 5\nprint('by hand')\nx + 1")).text == "by hand\n"
     assert (await book.run("%%py\nx + 1")).result == "6"
     assert (await book.run("py: final_answer(x + 2)")).result == "7"
@@ -76,12 +76,12 @@ async def test_python_by_hand_fails_like_any_cell(book: Notebook) -> None:
     assert (await book.run("%%py\n1 + 1")).result == "2"
 
 
-async def test_rich_output_by_hand(book: Notebook) -> None:
+async def test_e7_rich_output_by_hand(book: Notebook) -> None:
     cell = await book.run("%%py\nfrom IPython.display import HTML, display; display(HTML('<b>x</b>'))")
     assert cell.of("display_data")[0]["data"]["text/html"] == "<b>x</b>"
 
 
-async def test_a_tool_is_called_in_the_host(book: Notebook) -> None:
+async def test_e1_a_tool_is_called_in_the_host(book: Notebook) -> None:
     code = '%%tool\nimport os\ndef where(word: str) -> str:\n    """Say where.\n\n    word: any\n    """\n'
     made = await book.run(code + "    return f'{word} {os.getpid()}'")
     assert made.is_ok and "where" in made.text
@@ -106,7 +106,7 @@ async def test_a_tool_cell_that_fails_shows_one_error(book: Notebook) -> None:
     assert len(cell.of("error")) == 1
 
 
-async def test_a_variable_in_braces_is_filled_in(book: Notebook, provider: FakeProvider) -> None:
+async def test_e1_a_variable_in_braces_is_filled_in(book: Notebook, provider: FakeProvider) -> None:
     await book.run("%%py\ntown = 'Bergen'")
     await book.run("Say {town} and {nothing_of_that_name}.")
     assert "Say Bergen and {nothing_of_that_name}." in provider.requests[-1]["messages"][-1]["content"]
@@ -147,7 +147,7 @@ async def test_line_magics_run_in_the_sandbox(book: Notebook) -> None:
     assert pager[0]["source"] == "page"
 
 
-async def test_completion_and_inspection_ask_the_sandbox(book: Notebook) -> None:
+async def test_e1_completion_and_inspection_ask_the_sandbox(book: Notebook) -> None:
     await book.run("%%py\nlong_name_of_mine = 3")
     assert "long_name_of_mine" in (await book.ask(book.client.complete("long_na")))["matches"]
     reply = await book.ask(book.client.complete("%%py\nlong_na"))
@@ -215,7 +215,7 @@ async def test_stop_in_the_view_ends_the_task(book: Notebook) -> None:
     )
 
 
-async def test_input_is_asked_of_the_person(book: Notebook) -> None:
+async def test_e7_input_is_asked_of_the_person(book: Notebook) -> None:
     request = book.send("%%py\ninput('Name? ')", allow_stdin=True)
     question = await book.client.get_stdin_msg(timeout=10)
     assert "Name? " in question["content"]["prompt"]

@@ -26,7 +26,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[ChildKernel]:
     await kernel.close()
 
 
-async def test_the_stream_is_cut_after_the_first_action(sandbox: ChildKernel) -> None:
+async def test_a15_the_stream_is_cut_after_the_first_action(sandbox: ChildKernel) -> None:
     model = ScriptedModel(reply("final_answer(1)") + "\nObservation: 1\n" * 200)
     run = await CodeAgent(model, sandbox=sandbox, journal=None).run("Answer.")
     assert run.answer == 1
@@ -36,7 +36,7 @@ async def test_the_stream_is_cut_after_the_first_action(sandbox: ChildKernel) ->
     assert "Observation" not in run.steps[0].reply.text
 
 
-async def test_an_error_is_an_observation_and_the_run_goes_on(sandbox: ChildKernel) -> None:
+async def test_a1_an_error_is_an_observation_and_the_run_goes_on(sandbox: ChildKernel) -> None:
     model = ScriptedModel(reply("1 / 0"), reply("final_answer('well')"))
     run = await CodeAgent(model, sandbox=sandbox, journal=None).run("Try.")
     assert [step.outcome for step in run.steps] == ["error", "ok"]
@@ -68,7 +68,7 @@ async def test_a_sandbox_that_died_between_tasks_is_said_with_the_next(sandbox: 
     assert "the variables of earlier tasks are gone" in model.asked[-1][-1].content
 
 
-async def test_prose_three_times_is_an_unconfirmed_answer(sandbox: ChildKernel) -> None:
+async def test_a1_prose_three_times_is_an_unconfirmed_answer(sandbox: ChildKernel) -> None:
     run = await CodeAgent(ScriptedModel("It is 42."), sandbox=sandbox, journal=None).run("What?")
     assert (run.status, run.answer, len(run.steps)) == ("failed", "It is 42.", 3)
     assert run.answered
@@ -78,20 +78,20 @@ async def test_prose_three_times_is_an_unconfirmed_answer(sandbox: ChildKernel) 
 
 
 @pytest.mark.parametrize("code", ["1 / 0", "x = (1,\ny ="])
-async def test_the_same_failing_code_three_times_ends_the_run(sandbox: ChildKernel, code: str) -> None:
+async def test_a10_the_same_failing_code_three_times_ends_the_run(sandbox: ChildKernel, code: str) -> None:
     run = await CodeAgent(ScriptedModel(reply(code)), sandbox=sandbox, journal=None).run("Try.")
     assert (run.status, len(run.steps)) == ("failed", 3)
     assert run.reason == "The model wrote the same failing code 3 times in a row."
 
 
-async def test_steps_for_one_run_only(sandbox: ChildKernel) -> None:
+async def test_a3_steps_for_one_run_only(sandbox: ChildKernel) -> None:
     agent = CodeAgent(ScriptedModel(*(reply(f"print({n})") for n in range(50))), sandbox=sandbox, journal=None)
     run = await agent.run("Go.", max_steps=2)
     assert (run.status, run.totals.steps) == ("out_of_steps", 2)
     assert agent.limits.steps == 20
 
 
-async def test_an_action_that_takes_too_long_is_stopped_and_told(sandbox: ChildKernel) -> None:
+async def test_a10_an_action_that_takes_too_long_is_stopped_and_told(sandbox: ChildKernel) -> None:
     model = ScriptedModel(reply("kept = 1\nwhile True: pass"), reply("final_answer(kept)"))
     agent = CodeAgent(model, sandbox=sandbox, journal=None, limits=Limits(action_seconds=0.5))
     run = await agent.run("Wait.")
@@ -99,14 +99,14 @@ async def test_an_action_that_takes_too_long_is_stopped_and_told(sandbox: ChildK
     assert "as long as it may run" in model.asked[1][-1].content
 
 
-async def test_time_is_up_in_the_middle_of_a_reply(sandbox: ChildKernel) -> None:
+async def test_a10_time_is_up_in_the_middle_of_a_reply(sandbox: ChildKernel) -> None:
     await sandbox.start()
     agent = CodeAgent(ScriptedModel("Hm. " * 9999, seconds=0.05), sandbox=sandbox, journal=None)
     run = await agent.run("Go.", limits=Limits(seconds=0.6))
     assert run.status == "out_of_time"
 
 
-async def test_listeners_hear_everything_in_order_and_are_waited_for(sandbox: ChildKernel) -> None:
+async def test_a7_listeners_hear_everything_in_order_and_are_waited_for(sandbox: ChildKernel) -> None:
     heard: list[tuple[str, int]] = []
 
     def sync(event: Event) -> None:
@@ -123,7 +123,7 @@ async def test_listeners_hear_everything_in_order_and_are_waited_for(sandbox: Ch
     assert [event.seq for event in run.events] == list(range(len(run.events)))
 
 
-async def test_the_journal_has_all_before_the_next_step_begins(sandbox: ChildKernel, tmp_path: Path) -> None:
+async def test_f4_the_journal_has_all_before_the_next_step_begins(sandbox: ChildKernel, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
     stored: list[int] = []
 
@@ -145,7 +145,7 @@ async def test_the_journal_has_all_before_the_next_step_begins(sandbox: ChildKer
     await agent.aclose()
 
 
-async def test_tool_calls_are_events_also_from_threads(sandbox: ChildKernel) -> None:
+async def test_b6_tool_calls_are_events_also_from_threads(sandbox: ChildKernel) -> None:
     def double(n: int) -> int:
         """Twice n."""
         if n < 0:
@@ -208,7 +208,7 @@ async def test_one_agent_does_one_task_at_a_time(sandbox: ChildKernel) -> None:
     assert (await first).answer == 1
 
 
-async def test_streaming_yields_pieces_and_the_answer(sandbox: ChildKernel) -> None:
+async def test_a3_streaming_yields_pieces_and_the_answer(sandbox: ChildKernel) -> None:
     agent = CodeAgent(ScriptedModel(reply("final_answer(1)"), piece=5), sandbox=sandbox, journal=None)
     events = [event async for event in agent.stream("Go.")]
     assert "".join(event.text for event in events if isinstance(event, ReplyDelta)) == reply("final_answer(1)")

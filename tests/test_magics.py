@@ -32,7 +32,7 @@ async def book(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory)
         yield notebook
 
 
-async def test_a_task_is_shown_and_answered(book: Notebook) -> None:
+async def test_e2_a_task_is_shown_and_answered(book: Notebook) -> None:
     cell = await book.run("%%agent\npy: final_answer(6 * 7)")
     assert cell.is_ok, cell.reply
     (live,) = cell.of("display_data")
@@ -43,21 +43,21 @@ async def test_a_task_is_shown_and_answered(book: Notebook) -> None:
     assert (await book.run("_.value + 1")).result == "43"
 
 
-async def test_a_table_goes_in_and_comes_back(book: Notebook) -> None:
+async def test_e2_a_table_goes_in_and_comes_back(book: Notebook) -> None:
     await book.run("import pandas as pd\ndf = pd.DataFrame({'a': [1, 2, 3]})")
     cell = await book.run("%%agent --in df --out result\npy: final_answer(df * 2)")
     assert cell.is_ok, cell.reply
     assert (await book.run("type(result).__name__, result['a'].tolist()")).result == "('DataFrame', [2, 4, 6])"
 
 
-async def test_a_commands_result_is_a_value(book: Notebook) -> None:
+async def test_e2_a_commands_result_is_a_value(book: Notebook) -> None:
     assert (await book.run("r = %agent runs")).is_ok
     assert (await book.run("type(r).__name__")).result == "'Table'"
     assert "%agent steps" in (await book.run("%agent help")).result
     assert "--out" in (await book.run("%%agent --help\nx")).result
 
 
-async def test_a_variable_in_braces_is_filled_in(book: Notebook, provider: FakeProvider) -> None:
+async def test_e2_a_variable_in_braces_is_filled_in(book: Notebook, provider: FakeProvider) -> None:
     await book.run("town = 'Bergen'")
     await book.run("%%agent\nSay {town} and {unknown_name}.")
     assert "Say Bergen and {unknown_name}." in provider.requests[-1]["messages"][-1]["content"]
@@ -67,14 +67,14 @@ async def test_a_variable_in_braces_is_filled_in(book: Notebook, provider: FakeP
     ("line", "said"),
     [("%agent modle", "model"), ("%%agent --modle x\ntask", "--model"), ("%%agent --in nothing\ntask", "nothing")],
 )
-async def test_a_mistake_is_one_line(book: Notebook, line: str, said: str) -> None:
+async def test_e2_a_mistake_is_one_line(book: Notebook, line: str, said: str) -> None:
     (error,) = (await book.run(line)).of("error")
     assert error["ename"] == "UsageError"
     assert said in error["evalue"]
     assert len(error["traceback"]) == 1
 
 
-async def test_a_signal_ends_a_run_at_once(book: Notebook, provider: FakeProvider) -> None:
+async def test_e2_a_signal_ends_a_run_at_once(book: Notebook, provider: FakeProvider) -> None:
     provider.mode, asked = "slow", len(provider.requests)
     try:
         request = book.send("%%agent\nwait")
@@ -92,12 +92,12 @@ async def test_a_signal_ends_a_run_at_once(book: Notebook, provider: FakeProvide
     assert (await book.run("%%agent\npy: final_answer(1)")).result == "1"
 
 
-async def test_the_magic_can_be_called_from_code(book: Notebook) -> None:
+async def test_e2_the_magic_can_be_called_from_code(book: Notebook) -> None:
     cell = await book.run("a = await get_ipython().run_cell_magic('agent', '', 'py: final_answer(9)')\na.value")
     assert cell.result == "9", cell.reply
 
 
-async def test_other_cells_are_as_they_were(book: Notebook) -> None:
+async def test_e2_other_cells_are_as_they_were(book: Notebook) -> None:
     assert (await book.run("print('plain')\n1 + 1")).text == "plain\n"
     assert (await book.run("%time 1")).is_ok
     # Only a call is awaited, not a text that holds one.

@@ -65,7 +65,7 @@ async def probe(tmp_path: Path) -> AsyncIterator[McpServer]:
 # ---- real servers ----------------------------------------------------------------------------------------------------
 
 
-async def test_the_time_server_of_pypi_answers_with_structured_data() -> None:
+async def test_b2_the_time_server_of_pypi_answers_with_structured_data() -> None:
     async with McpServer(TIME) as server:
         tools = by_name(server)
         assert set(tools) == {"get_current_time", "convert_time"}
@@ -80,7 +80,7 @@ async def test_the_time_server_of_pypi_answers_with_structured_data() -> None:
         assert "\n" not in str(error.value)
 
 
-async def test_the_git_server_of_pypi_reads_and_changes_a_repository(tmp_path: Path) -> None:
+async def test_b2_the_git_server_of_pypi_reads_and_changes_a_repository(tmp_path: Path) -> None:
     for words in ("init -q -b main", "config user.name Kari", "config user.email kari@example.org"):
         process = await asyncio.create_subprocess_exec("git", *words.split(), cwd=tmp_path)
         assert await process.wait() == 0
@@ -95,7 +95,7 @@ async def test_the_git_server_of_pypi_reads_and_changes_a_repository(tmp_path: P
             await tools["git_add"](str(tmp_path), "a.txt")
 
 
-async def test_an_agents_code_calls_two_servers(tmp_path: Path) -> None:
+async def test_b2_an_agents_code_calls_two_servers(tmp_path: Path) -> None:
     code = """```python
 noon = convert_time("Asia/Tokyo", "12:00", "UTC")
 final_answer([noon["time_difference"], add(40), visit({"city": "Bergen"}, how="boat")["city"]])
@@ -115,7 +115,7 @@ final_answer([noon["time_difference"], add(40), visit({"city": "Bergen"}, how="b
 # ---- what comes back -------------------------------------------------------------------------------------------------
 
 
-async def test_the_model_is_told_in_python_what_a_tool_takes_and_gives(probe: McpServer) -> None:
+async def test_b2_the_model_is_told_in_python_what_a_tool_takes_and_gives(probe: McpServer) -> None:
     signatures = {name: tool.facts.signature for name, tool in by_name(probe).items()}
     assert signatures["add"] == "add(a: int, b: int = 2) -> int"
     assert signatures["visit"] == (
@@ -127,7 +127,7 @@ async def test_the_model_is_told_in_python_what_a_tool_takes_and_gives(probe: Mc
     assert described.endswith('Returns {"city": str, "country": str (optional)}')
 
 
-async def test_structured_results_are_plain_data_images_are_base64_and_errors_are_raised(probe: McpServer) -> None:
+async def test_b2_structured_results_are_plain_data_images_are_base64_and_errors_are_raised(probe: McpServer) -> None:
     tools = by_name(probe)
     assert await tools["add"](1) == 3
     assert await tools["visit"]({"city": "Oslo"}, note="Far") == {"city": "Oslo by train", "country": "Far"}
@@ -142,7 +142,7 @@ async def test_structured_results_are_plain_data_images_are_base64_and_errors_ar
         await tools["add"](1, c=2)
 
 
-async def test_a_server_of_the_older_protocol_and_its_news(probe: McpServer) -> None:
+async def test_b2_a_server_of_the_older_protocol_and_its_news(probe: McpServer) -> None:
     changes = []
     async with McpServer(LEGACY, on_change=lambda: changes.append(1)) as server:
         assert list(by_name(server)) == ["echo", "more"]
@@ -156,14 +156,14 @@ async def test_a_server_of_the_older_protocol_and_its_news(probe: McpServer) -> 
     assert await by_name(probe)["learnt"]("abc") == "cba"
 
 
-async def test_an_older_server_that_leaves_unknown_requests_unanswered_is_asked_in_its_own_protocol() -> None:
+async def test_b2_an_older_server_that_leaves_unknown_requests_unanswered_is_asked_in_its_own_protocol() -> None:
     # The SDK asks in the protocol of 2026 first, and gives that 10 s.
     settings = ServerSettings("old", command=LEGACY.command, args=(*LEGACY.args, "silent"))
     async with McpServer(settings) as server:
         assert await by_name(server)["echo"](text="a") == "a\nfrom a file"
 
 
-async def test_progress_reaches_the_tools_caller_and_the_servers_listener(tmp_path: Path) -> None:
+async def test_b2_progress_reaches_the_tools_caller_and_the_servers_listener(tmp_path: Path) -> None:
     heard: list[Progress] = []
     told: list[str] = []
     async with McpServer(PROBE, on_progress=heard.append) as server:
@@ -173,7 +173,7 @@ async def test_progress_reaches_the_tools_caller_and_the_servers_listener(tmp_pa
     assert len(told) == len(heard) == 10
 
 
-async def test_a_servers_environment_holds_no_key_that_was_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_b2_a_servers_environment_holds_no_key_that_was_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-never")
     settings = ServerSettings("probe", command=PROBE.command, args=PROBE.args, env={"NAMED": "yes"})
     async with McpServer(settings) as server:
@@ -187,7 +187,7 @@ async def test_a_servers_environment_holds_no_key_that_was_not_named(monkeypatch
 # ---- stop and limits -------------------------------------------------------------------------------------------------
 
 
-async def test_a_call_of_thirty_seconds_is_stopped_at_once_and_the_server_told(
+async def test_b2_a_call_of_thirty_seconds_is_stopped_at_once_and_the_server_told(
     probe: McpServer, tmp_path: Path
 ) -> None:
     tools = by_name(probe)
@@ -202,7 +202,7 @@ async def test_a_call_of_thirty_seconds_is_stopped_at_once_and_the_server_told(
     assert await tools["add"](1) == 3
 
 
-async def test_stopping_a_run_reaches_the_call_under_way(probe: McpServer, tmp_path: Path) -> None:
+async def test_b2_stopping_a_run_reaches_the_call_under_way(probe: McpServer, tmp_path: Path) -> None:
     sandbox = ChildKernel(isolation=Isolation(level="process"))
     model = ScriptedModel("```python\nslow(30)\n```")
     agent = CodeAgent(model, tools=probe.tools, sandbox=sandbox, journal=None)
@@ -221,7 +221,7 @@ async def test_stopping_a_run_reaches_the_call_under_way(probe: McpServer, tmp_p
         await agent.aclose()
 
 
-async def test_a_call_that_takes_too_long_is_given_up_in_one_line(tmp_path: Path) -> None:
+async def test_b2_a_call_that_takes_too_long_is_given_up_in_one_line(tmp_path: Path) -> None:
     settings = ServerSettings("probe", command=PROBE.command, args=PROBE.args, cwd=tmp_path, call_seconds=0.3)
     async with McpServer(settings) as server:
         with pytest.raises(ToolCallError, match=r"^slow: the MCP server probe did not answer within 0.3 s\.$"):
@@ -232,7 +232,7 @@ async def test_a_call_that_takes_too_long_is_given_up_in_one_line(tmp_path: Path
 # ---- death -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_killed_server_is_started_anew_at_the_next_call_and_that_is_said(tmp_path: Path) -> None:
+async def test_b2_a_killed_server_is_started_anew_at_the_next_call_and_that_is_said(tmp_path: Path) -> None:
     notes: list[str] = []
     async with McpServer(PROBE, on_note=notes.append) as server:
         tools = by_name(server)
@@ -246,7 +246,7 @@ async def test_a_killed_server_is_started_anew_at_the_next_call_and_that_is_said
     assert not psutil.pid_exists(before)
 
 
-async def test_a_server_that_dies_whenever_it_is_called_is_not_started_forever() -> None:
+async def test_b2_a_server_that_dies_whenever_it_is_called_is_not_started_forever() -> None:
     async with McpServer(PROBE) as server:
         tools = by_name(server)
         for _ in range(2):
@@ -258,7 +258,7 @@ async def test_a_server_that_dies_whenever_it_is_called_is_not_started_forever()
             await tools["add"](1)
 
 
-async def test_nothing_is_left_running_and_closed_tools_say_so(tmp_path: Path) -> None:
+async def test_b2_nothing_is_left_running_and_closed_tools_say_so(tmp_path: Path) -> None:
     me = psutil.Process()
     before = {child.pid for child in me.children(recursive=True)}
     tasks = len(asyncio.all_tasks())
@@ -275,7 +275,7 @@ async def test_nothing_is_left_running_and_closed_tools_say_so(tmp_path: Path) -
         await add(1)
 
 
-async def test_a_server_that_does_not_end_by_itself_is_killed(tmp_path: Path) -> None:
+async def test_b2_a_server_that_does_not_end_by_itself_is_killed(tmp_path: Path) -> None:
     stubborn = tmp_path / "stubborn.py"
     script = (HERE / "mcp_legacy.py").read_text().replace("import sys\n", "import signal, sys, time, os\n", 1)
     stubborn.write_text(
@@ -323,7 +323,7 @@ def over_http() -> Iterator[HttpProbe]:
     process.stop()
 
 
-async def test_over_http_tools_answer_fail_and_stop(over_http: HttpProbe) -> None:
+async def test_b2_over_http_tools_answer_fail_and_stop(over_http: HttpProbe) -> None:
     async with McpServer(ServerSettings("web", url=over_http.url, headers={"X-Key": "k"})) as server:
         tools = by_name(server)
         assert await tools["add"](1, 1) == 2
@@ -344,7 +344,7 @@ async def test_over_http_tools_answer_fail_and_stop(over_http: HttpProbe) -> Non
     assert time.monotonic() - begun < 2
 
 
-async def test_over_http_a_dead_server_is_one_line_and_used_again_once_it_is_back(over_http: HttpProbe) -> None:
+async def test_b2_over_http_a_dead_server_is_one_line_and_used_again_once_it_is_back(over_http: HttpProbe) -> None:
     notes: list[str] = []
     async with McpServer(ServerSettings("web", url=over_http.url), on_note=notes.append) as server:
         add = by_name(server)["add"]
@@ -373,7 +373,7 @@ async def test_over_http_a_dead_server_is_one_line_and_used_again_once_it_is_bac
         ({"url": "http://127.0.0.1:9/mcp"}, "nothing answers there"),
     ],
 )
-async def test_what_can_not_be_started_or_reached_is_one_line(settings: dict[str, Any], said: str) -> None:
+async def test_b2_what_can_not_be_started_or_reached_is_one_line(settings: dict[str, Any], said: str) -> None:
     begun = time.monotonic()
     with pytest.raises(McpUnavailable, match=f"^MCP server bad .*{said}") as error:
         await McpServer(ServerSettings("bad", **settings)).start()
@@ -381,13 +381,13 @@ async def test_what_can_not_be_started_or_reached_is_one_line(settings: dict[str
     assert time.monotonic() - begun < 15
 
 
-async def test_an_address_without_an_mcp_server_is_one_line(over_http: HttpProbe) -> None:
+async def test_b2_an_address_without_an_mcp_server_is_one_line(over_http: HttpProbe) -> None:
     wrong = over_http.url.replace("/mcp", "/elsewhere")
     with pytest.raises(McpUnavailable, match="it is no MCP server, or it refuses us"):
         await McpServer(ServerSettings("bad", url=wrong)).start()
 
 
-async def test_a_refusal_is_told_from_a_wrong_address() -> None:
+async def test_b2_a_refusal_is_told_from_a_wrong_address() -> None:
     async def refuse(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
         await reading.readuntil(b"\r\n\r\n")
         writing.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -400,7 +400,7 @@ async def test_a_refusal_is_told_from_a_wrong_address() -> None:
             await McpServer(ServerSettings("bad", url=f"http://127.0.0.1:{port}/mcp")).start()
 
 
-async def test_a_stop_does_not_wait_for_a_server_that_is_being_started() -> None:
+async def test_b2_a_stop_does_not_wait_for_a_server_that_is_being_started() -> None:
     server = McpServer(ServerSettings("slow", command="sleep", args=("60",)))
     starting = asyncio.create_task(server.start())
     await asyncio.sleep(0.5)
@@ -413,7 +413,7 @@ async def test_a_stop_does_not_wait_for_a_server_that_is_being_started() -> None
     assert not [child for child in psutil.Process().children() if child.name() == "sleep"]
 
 
-def test_nothing_heavy_is_imported_before_a_server_starts() -> None:
+def test_b2_nothing_heavy_is_imported_before_a_server_starts() -> None:
     code = (
         "import sys, cellwright.mcp, cellwright.adapters.langchain, cellwright.adapters.gradio\n"
         "print({'mcp', 'jsonschema', 'langchain_core', 'gradio_client', 'httpx', 'pydantic'} & set(sys.modules))"
@@ -422,7 +422,7 @@ def test_nothing_heavy_is_imported_before_a_server_starts() -> None:
     assert shown.strip() == "set()"
 
 
-def test_without_the_sdk_it_is_said_what_to_install() -> None:
+def test_b2_without_the_sdk_it_is_said_what_to_install() -> None:
     code = (
         "import asyncio, sys\nsys.modules['mcp'] = None\nfrom cellwright.mcp import *\n"
         "try: asyncio.run(McpServer(ServerSettings('a', command='b')).start())\nexcept McpUnavailable as e: print(e)"
@@ -434,7 +434,7 @@ def test_without_the_sdk_it_is_said_what_to_install() -> None:
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-async def test_names_that_clash_get_a_prefix_and_that_is_said() -> None:
+async def test_b2_names_that_clash_get_a_prefix_and_that_is_said() -> None:
     notes: list[str] = []
     two = ServerSettings("my-other", command=PROBE.command, args=PROBE.args)
     async with McpServers(taken=lambda: {"fail"}, on_note=notes.append) as servers:
@@ -457,7 +457,7 @@ async def test_names_that_clash_get_a_prefix_and_that_is_said() -> None:
             await servers.add(two)
 
 
-async def test_several_servers_are_connected_all_or_none() -> None:
+async def test_b2_several_servers_are_connected_all_or_none() -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     async with McpServers() as servers:
         with pytest.raises(McpUnavailable, match="no command 'nope'"):
@@ -469,7 +469,7 @@ async def test_several_servers_are_connected_all_or_none() -> None:
 # ---- words and files -------------------------------------------------------------------------------------------------
 
 
-def test_words_that_a_person_types() -> None:
+def test_b2_words_that_a_person_types() -> None:
     assert settings_from_words("time", ["--", "uvx", "mcp-server-time", "-v"]) == ServerSettings(
         "time", command="uvx", args=("mcp-server-time", "-v")
     )
@@ -492,7 +492,7 @@ def test_words_that_a_person_types() -> None:
         settings_from_words("a b", ["x"])
 
 
-def test_the_file_as_claude_desktop_claude_code_and_vs_code_write_it(
+def test_b2_the_file_as_claude_desktop_claude_code_and_vs_code_write_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKEN", "t-123")
@@ -552,7 +552,7 @@ def test_the_file_as_claude_desktop_claude_code_and_vs_code_write_it(
         ('{"mcpServers": {"a": {"type": "sse", "url": "http://x"}}}', r"a: type: sse is the transport"),
     ],
 )
-def test_a_wrong_file_names_file_and_key(text: str, said: str, tmp_path: Path) -> None:
+def test_b2_a_wrong_file_names_file_and_key(text: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "mcp.json"
     file.write_text(text)
     with pytest.raises(ConfigError, match=said) as error:
@@ -561,6 +561,6 @@ def test_a_wrong_file_names_file_and_key(text: str, said: str, tmp_path: Path) -
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_b2_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.json can't be read: No such file"):
         read_file(tmp_path / "gone.json")

@@ -33,7 +33,7 @@ def last(messages: Sequence[Message]) -> str:
     return messages[-1].content
 
 
-async def test_over_twenty_steps_every_request_begins_with_the_one_before(sandbox: ChildKernel) -> None:
+async def test_a12_over_twenty_steps_every_request_begins_with_the_one_before(sandbox: ChildKernel) -> None:
     replies = [reply(f"print({n})") for n in range(19)] + [reply("final_answer('done')")]
     agent, model = agent_of(sandbox, *replies)
     run = await agent.run("Count.")
@@ -64,7 +64,7 @@ async def test_an_observation_is_bounded_and_whole_in_the_sandbox(sandbox: Child
     assert "MIDDLE" in run.steps[0].text, "the journal has all of it"
 
 
-async def test_an_error_is_told_in_one_line_with_the_failing_line(sandbox: ChildKernel) -> None:
+async def test_a1_an_error_is_told_in_one_line_with_the_failing_line(sandbox: ChildKernel) -> None:
     agent, model = agent_of(sandbox, reply("print('before')\nx = 1\ny = x / 0"), reply("final_answer(1)"))
     await agent.run("Divide.")
     told = last(model.asked[1])
@@ -91,7 +91,7 @@ async def test_what_the_person_ran_is_told_with_the_next_task(sandbox: ChildKern
     assert "- variable z: int, 9" in last(model.asked[1])
 
 
-async def test_the_next_task_knows_the_answer_before(sandbox: ChildKernel) -> None:
+async def test_a11_the_next_task_knows_the_answer_before(sandbox: ChildKernel) -> None:
     agent, model = agent_of(sandbox, reply("final_answer(41)"))
     await agent.run("First.")
     await agent.run("Add one.")
@@ -109,7 +109,7 @@ async def test_after_forget_the_model_knows_nothing_and_the_variables_stay(sandb
     assert len(model.asked[1]) == len(model.asked[0])
 
 
-async def test_after_reset_the_variables_are_gone_too(sandbox: ChildKernel) -> None:
+async def test_a3_after_reset_the_variables_are_gone_too(sandbox: ChildKernel) -> None:
     agent, model = agent_of(sandbox, reply("kept = 5\nfinal_answer(1)"), reply("final_answer('kept' in globals())"))
     first = await agent.run("The first task.")
     run = await agent.run("The second task.", reset=True)
@@ -120,7 +120,7 @@ async def test_after_reset_the_variables_are_gone_too(sandbox: ChildKernel) -> N
     assert first.started.conversation != run.started.conversation
 
 
-async def test_files_and_variables_are_told(sandbox: ChildKernel, tmp_path: Path) -> None:
+async def test_a3_files_and_variables_are_told(sandbox: ChildKernel, tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_text("month,total\nmay,3\n")
     agent, model = agent_of(sandbox, reply("final_answer(n)"))
     run = await agent.run("Look.", additional_args={"n": 7})
@@ -130,7 +130,7 @@ async def test_files_and_variables_are_told(sandbox: ChildKernel, tmp_path: Path
     assert "- variable n: int, 7" in last(model.asked[0])
 
 
-async def test_the_model_of_a_person_named_instructions_and_tools_is_told_in_the_system_prompt(
+async def test_a8_the_model_of_a_person_named_instructions_and_tools_is_told_in_the_system_prompt(
     sandbox: ChildKernel,
 ) -> None:
     def weather(city: str) -> str:

@@ -56,7 +56,7 @@ def no_keys() -> Iterator[None]:
     os.environ.update(saved)
 
 
-async def test_a_reply_streams_and_ends_with_what_it_used() -> None:
+async def test_c1_a_reply_streams_and_ends_with_what_it_used() -> None:
     async with FakeProvider() as provider:
         parts = await reply(model_of(provider), Sampling(temperature=0.0, max_tokens=99, more={"seed": 3}))
     assert text_of(parts) == THOUGHT_AND_CODE
@@ -72,7 +72,7 @@ async def test_a_reply_streams_and_ends_with_what_it_used() -> None:
     assert provider.keys == ["bearer k"]
 
 
-async def test_a_known_price_is_worked_out() -> None:
+async def test_c4_a_known_price_is_worked_out() -> None:
     async with FakeProvider() as provider:
         model = model_of(provider, "openai/gpt-4o")
         end = (await reply(model))[-1]
@@ -87,7 +87,7 @@ async def test_a_known_price_is_worked_out() -> None:
     assert 0 < cost < 0.01
 
 
-async def test_no_usage_from_the_provider_is_no_usage() -> None:
+async def test_c4_no_usage_from_the_provider_is_no_usage() -> None:
     async with FakeProvider("silent_usage") as provider:
         end = (await reply(model_of(provider)))[-1]
     assert isinstance(end, ReplyEnd)
@@ -100,7 +100,7 @@ async def test_reasoning_is_kept_apart() -> None:
     assert text_of(parts) == THOUGHT_AND_CODE
 
 
-async def test_a_busy_provider_is_asked_again_when_it_says() -> None:
+async def test_c1_a_busy_provider_is_asked_again_when_it_says() -> None:
     async with FakeProvider("busy_once") as provider:
         started = time.monotonic()
         parts = await reply(model_of(provider))
@@ -109,7 +109,7 @@ async def test_a_busy_provider_is_asked_again_when_it_says() -> None:
     assert time.monotonic() - started >= 1.0  # Retry-After
 
 
-async def test_a_broken_provider_is_given_up_on() -> None:
+async def test_c1_a_broken_provider_is_given_up_on() -> None:
     async with FakeProvider("broken") as provider:
         with pytest.raises(ModelUnavailable, match=r"openai/x did not answer: .*asked 3 times") as caught:
             await reply(model_of(provider, retries=2))
@@ -117,13 +117,13 @@ async def test_a_broken_provider_is_given_up_on() -> None:
     assert "\n" not in str(caught.value)
 
 
-async def test_a_provider_that_is_down_is_named() -> None:
+async def test_c1_a_provider_that_is_down_is_named() -> None:
     model = LiteLLMModel("openai/x", api_base="http://127.0.0.1:9/v1", retries=1)
     with pytest.raises(ModelUnavailable, match="Run the cell again"):
         await reply(model)
 
 
-async def test_a_reply_that_breaks_off_is_not_asked_for_again() -> None:
+async def test_c1_a_reply_that_breaks_off_is_not_asked_for_again() -> None:
     async with FakeProvider("cut") as provider:
         got: list[ReplyPart] = []
         with pytest.raises(ModelUnavailable):
@@ -141,27 +141,27 @@ async def test_garbage_from_the_provider_is_a_model_error() -> None:
     assert "\n" not in str(caught.value)
 
 
-async def test_silence_is_not_waited_for_without_end() -> None:
+async def test_c1_silence_is_not_waited_for_without_end() -> None:
     async with FakeProvider("slow", delay=30) as provider:
         with pytest.raises(ModelUnavailable):
             await asyncio.wait_for(reply(model_of(provider, silence=0.3, retries=0)), 10)
 
 
-async def test_a_wrong_key_is_said_at_once() -> None:
+async def test_c6_a_wrong_key_is_said_at_once() -> None:
     async with FakeProvider("wrong_key") as provider:
         with pytest.raises(ModelKeyError, match="refused the key for openai/x"):
             await reply(model_of(provider))
     assert len(provider.requests) == 1
 
 
-async def test_a_missing_key_is_named_before_anything_is_sent(no_keys: None) -> None:
+async def test_c6_a_missing_key_is_named_before_anything_is_sent(no_keys: None) -> None:
     with pytest.raises(ModelKeyError, match="set ANTHROPIC_API_KEY"):
         await reply(LiteLLMModel("anthropic/claude-sonnet-4-5"))
     with pytest.raises(ModelKeyError, match="set GEMINI_API_KEY"):
         await reply(LiteLLMModel("gemini/gemini-2.5-flash"))
 
 
-async def test_a_misspelt_model_gets_the_nearest_name(no_keys: None) -> None:
+async def test_c6_a_misspelt_model_gets_the_nearest_name(no_keys: None) -> None:
     with pytest.raises(UnknownModel, match="did you mean 'anthropic/claude-sonnet-4-5'"):
         await reply(LiteLLMModel("antropic/claude-sonnet-4-5"))
     async with FakeProvider("unknown_model") as provider:
@@ -218,7 +218,7 @@ def test_the_import_is_lazy_quiet_and_done_once() -> None:
 # ---- what else providers do ------------------------------------------------------------------------------------------
 
 
-async def test_a_provider_that_stays_busy_is_given_up_on_after_the_waits_it_asked_for() -> None:
+async def test_c1_a_provider_that_stays_busy_is_given_up_on_after_the_waits_it_asked_for() -> None:
     async with FakeProvider("busy", retry_after="0.6") as provider:
         with pytest.raises(ModelUnavailable, match=r"Slow down.*\(asked 2 times\)"):
             await reply(model_of(provider, retries=1))
@@ -238,7 +238,7 @@ async def test_a_reply_that_was_as_long_as_it_may_be_says_so() -> None:
         assert end.is_truncated is expected
 
 
-async def test_tokens_from_the_cache_cost_what_the_table_says() -> None:
+async def test_c4_tokens_from_the_cache_cost_what_the_table_says() -> None:
     prices = (await loaded_litellm()).model_cost["gpt-4o"]
     async with FakeProvider() as provider:
         end = (await reply(model_of(provider, "openai/gpt-4o")))[-1]
@@ -265,7 +265,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("usage", WRONG, ids=str)
-async def test_wrong_usage_spoils_no_reply(usage: object) -> None:
+async def test_c4_wrong_usage_spoils_no_reply(usage: object) -> None:
     async with FakeProvider(usage=usage) as provider:
         parts = await reply(model_of(provider, "openai/gpt-4o"))
     assert text_of(parts) == THOUGHT_AND_CODE
@@ -340,7 +340,7 @@ async def test_what_a_model_can_read_is_known_from_the_table() -> None:
 
 
 @pytest.mark.parametrize("mode", ["broken", "wrong_key", "busy"])
-async def test_the_next_model_is_asked_when_one_cannot_be_had(mode: str) -> None:
+async def test_c1_the_next_model_is_asked_when_one_cannot_be_had(mode: str) -> None:
     async with FakeProvider(mode, retry_after="0") as bad, FakeProvider() as good:
         first, second = model_of(bad, "openai/first", retries=0), model_of(good, "openai/second")
         model = FallbackModel(first, second)
@@ -394,7 +394,7 @@ async def test_closing_a_fallback_closes_the_connection_beneath() -> None:
         await asyncio.wait_for(provider.closed_early.wait(), 2)
 
 
-async def test_tokens_of_a_cut_reply_are_counted_by_the_model_that_answered() -> None:
+async def test_c4_tokens_of_a_cut_reply_are_counted_by_the_model_that_answered() -> None:
     async with FakeProvider("broken") as bad:
         model = FallbackModel(model_of(bad, "openai/gpt-4o", retries=0), ScriptedModel("free"))
         await reply(model)
@@ -402,7 +402,7 @@ async def test_tokens_of_a_cut_reply_are_counted_by_the_model_that_answered() ->
     assert FallbackModel(LiteLLMModel("openai/gpt-4o"), ScriptedModel("free")).count(ASK, "hello")[1]
 
 
-async def test_names_with_a_comma_make_a_fallback(no_keys: None) -> None:
+async def test_c1_names_with_a_comma_make_a_fallback(no_keys: None) -> None:
     model = choice.create("anthropic/claude-sonnet-4-5, embedded")
     assert isinstance(model, FallbackModel)
     assert model.name == "anthropic/claude-sonnet-4-5,embedded"
@@ -431,7 +431,7 @@ async def test_a_fallback_is_chosen_when_one_of_its_models_can_be_had(no_keys: N
 # ---- what can be reached ---------------------------------------------------------------------------------------------
 
 
-async def test_what_the_keys_at_hand_can_reach_is_listed(no_keys: None) -> None:
+async def test_c6_what_the_keys_at_hand_can_reach_is_listed(no_keys: None) -> None:
     os.environ["ANTHROPIC_API_KEY"] = "k"
     try:
         found = await reachable()
@@ -449,7 +449,7 @@ async def test_what_the_keys_at_hand_can_reach_is_listed(no_keys: None) -> None:
     assert [one.name for one in found][-2:] == ["embedded", "replay:RUN"]
 
 
-async def test_the_models_of_a_local_ollama_are_listed(no_keys: None) -> None:
+async def test_c2_the_models_of_a_local_ollama_are_listed(no_keys: None) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         body = b'{"models": [{"name": "qwen2.5-coder:7b"}]}'

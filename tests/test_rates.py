@@ -48,7 +48,7 @@ async def ask(model: LiteLLMModel) -> None:
         pass
 
 
-async def test_agents_share_the_requests_of_a_minute() -> None:
+async def test_c1_agents_share_the_requests_of_a_minute() -> None:
     async with FakeProvider() as provider:
         shorten(provider)
         models = [model_of(provider, requests_per_minute=3), *(model_of(provider) for _ in range(6))]
@@ -60,14 +60,14 @@ async def test_agents_share_the_requests_of_a_minute() -> None:
     assert times[2] - times[0] < 0.5 * SHORT  # those that are free go at once
 
 
-async def test_a_second_try_counts_as_a_request() -> None:
+async def test_c1_a_second_try_counts_as_a_request() -> None:
     async with FakeProvider("busy_once", retry_after="0") as provider:
         shorten(provider)
         await ask(model_of(provider, requests_per_minute=1))
     assert provider.times[1] - provider.times[0] >= 0.8 * SHORT
 
 
-async def test_only_so_many_streams_are_open_at_the_same_time() -> None:
+async def test_c1_only_so_many_streams_are_open_at_the_same_time() -> None:
     async with FakeProvider(pace=0.01) as provider:
         models = [model_of(provider, concurrency=2), *(model_of(provider) for _ in range(7))]
         await asyncio.gather(*map(ask, models))
@@ -75,14 +75,14 @@ async def test_only_so_many_streams_are_open_at_the_same_time() -> None:
     assert provider.most_open == 2
 
 
-async def test_another_model_or_server_has_its_own_allowance() -> None:
+async def test_c1_another_model_or_server_has_its_own_allowance() -> None:
     async with FakeProvider(pace=0.01) as one, FakeProvider(pace=0.01) as other:
         first, second = model_of(one, concurrency=1), model_of(other)
         await asyncio.gather(ask(first), *(ask(second) for _ in range(4)))
     assert other.most_open == 4
 
 
-async def test_a_place_is_given_back_when_a_stream_is_closed_or_its_task_cancelled() -> None:
+async def test_c1_a_place_is_given_back_when_a_stream_is_closed_or_its_task_cancelled() -> None:
     async with FakeProvider("endless") as provider:
         model = model_of(provider, concurrency=1)
         stream = model.stream(ASK, Sampling())
@@ -97,7 +97,7 @@ async def test_a_place_is_given_back_when_a_stream_is_closed_or_its_task_cancell
         await asyncio.wait_for(ask(model), 5)
 
 
-async def test_who_came_first_goes_first_and_who_leaves_takes_no_place() -> None:
+async def test_c1_who_came_first_goes_first_and_who_leaves_takes_no_place() -> None:
     limits, order = Limiter(concurrency=1), []
 
     async def use(number: int) -> None:
@@ -115,7 +115,7 @@ async def test_who_came_first_goes_first_and_who_leaves_takes_no_place() -> None
     assert limits.open == 0
 
 
-async def test_a_place_that_was_given_in_the_moment_of_leaving_is_not_lost() -> None:
+async def test_c1_a_place_that_was_given_in_the_moment_of_leaving_is_not_lost() -> None:
     limits = Limiter(concurrency=1)
     first = limits.place()
     await first.__aenter__()
@@ -129,7 +129,7 @@ async def test_a_place_that_was_given_in_the_moment_of_leaving_is_not_lost() -> 
         assert limits.open == 1
 
 
-async def test_a_turn_that_was_not_waited_for_is_free_again() -> None:
+async def test_c1_a_turn_that_was_not_waited_for_is_free_again() -> None:
     limits = Limiter(requests_per_minute=1)
     limits.minute = SHORT
     await limits.turn()
@@ -142,7 +142,7 @@ async def test_a_turn_that_was_not_waited_for_is_free_again() -> None:
     assert time.monotonic() - began < 1.2 * SHORT
 
 
-async def test_agents_in_different_event_loops_share_it() -> None:
+async def test_c1_agents_in_different_event_loops_share_it() -> None:
     limits, running, most = Limiter(concurrency=1), 0, 0
 
     async def use() -> None:
@@ -163,7 +163,7 @@ async def test_agents_in_different_event_loops_share_it() -> None:
     assert (most, limits.open) == (1, 0)
 
 
-async def test_the_newest_number_holds_and_none_changes_nothing() -> None:
+async def test_c1_the_newest_number_holds_and_none_changes_nothing() -> None:
     one = rates.limiter("openai/newest", requests_per_minute=5, concurrency=1)
     async with one.place():
         waiting = asyncio.create_task(one.place().__aenter__())
@@ -175,6 +175,6 @@ async def test_the_newest_number_holds_and_none_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("setting", ["requests_per_minute", "concurrency"])
-def test_a_limit_of_nothing_is_refused(setting: str) -> None:
+def test_c1_a_limit_of_nothing_is_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting} must be 1 or more"):
         LiteLLMModel("openai/x", **{setting: 0})  # type: ignore[arg-type]

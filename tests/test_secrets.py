@@ -40,7 +40,7 @@ class Account(BaseModel):
     key: Secret
 
 
-def test_a_secret_shows_nothing() -> None:
+def test_b6_a_secret_shows_nothing() -> None:
     secret = Secret(VALUE)
     assert secret.reveal() == VALUE
     shown = [repr(secret), str(secret), f"{secret}", f"{secret:>30}", f"{secret!r}", "%s %r" % (secret, secret)]  # noqa: UP031
@@ -65,7 +65,7 @@ def test_a_secret_shows_nothing() -> None:
             Secret(wrong)  # type: ignore[arg-type]
 
 
-def test_secrets_are_equal_when_their_values_are() -> None:
+def test_b6_secrets_are_equal_when_their_values_are() -> None:
     secret = Secret(VALUE)
     assert secret == Secret(VALUE)
     assert hash(secret) == hash(Secret(VALUE))
@@ -74,7 +74,7 @@ def test_secrets_are_equal_when_their_values_are() -> None:
     assert copy.copy(secret) is copy.deepcopy(secret) is secret
 
 
-async def test_a_result_crosses_as_a_handle_that_a_later_call_turns_back() -> None:
+async def test_b6_a_result_crosses_as_a_handle_that_a_later_call_turns_back() -> None:
     secret = Secret(VALUE)
 
     @tool
@@ -102,7 +102,7 @@ async def test_a_result_crosses_as_a_handle_that_a_later_call_turns_back() -> No
     assert await take(handle, given["login"], given["account"], given["list"]) is True
 
 
-async def test_only_an_argument_that_is_hinted_as_a_secret_becomes_one() -> None:
+async def test_b6_only_an_argument_that_is_hinted_as_a_secret_becomes_one() -> None:
     @tool
     def send(text: str, anything: Any) -> list[Any]:
         """Send it anywhere."""
@@ -112,7 +112,7 @@ async def test_only_an_argument_that_is_hinted_as_a_secret_becomes_one() -> None
     assert await send(handle, [handle]) == [handle, [handle]]
 
 
-async def test_a_handle_of_nothing_is_refused_and_plain_text_is_hidden_from_then_on() -> None:
+async def test_b6_a_handle_of_nothing_is_refused_and_plain_text_is_hidden_from_then_on() -> None:
     seen: list[Any] = []
 
     @tool
@@ -131,7 +131,7 @@ async def test_a_handle_of_nothing_is_refused_and_plain_text_is_hidden_from_then
     assert redacted(["typed-by-the-model"]) == ["<secret>"]
 
 
-async def test_no_error_about_arguments_repeats_what_was_given_to_a_tool_that_takes_secrets() -> None:
+async def test_b6_no_error_about_arguments_repeats_what_was_given_to_a_tool_that_takes_secrets() -> None:
     @tool
     def use(login: Login) -> None:
         """Use it."""
@@ -145,7 +145,7 @@ async def test_no_error_about_arguments_repeats_what_was_given_to_a_tool_that_ta
 
 
 @pytest.mark.parametrize("form", [VALUE, "https://x.test/?key=hunter2-%CE%A9%2F%2B%20%27quoted%27", repr([VALUE])])
-async def test_what_tools_say_is_searched_for_secrets(form: str) -> None:
+async def test_b6_what_tools_say_is_searched_for_secrets(form: str) -> None:
     secret = Secret(VALUE)
     told: list[str] = []
 
@@ -169,7 +169,7 @@ async def test_what_tools_say_is_searched_for_secrets(form: str) -> None:
     assert secret.reveal() == VALUE
 
 
-def test_events_are_searched_and_left_as_they_are_where_there_is_nothing() -> None:
+def test_b6_events_are_searched_and_left_as_they_are_where_there_is_nothing() -> None:
     secret = Secret(VALUE)
     event = Output(step=1, output=Stream("stdout", f"key {VALUE}\n"))
     assert redacted(event) == Output(step=1, output=Stream("stdout", "key <secret>\n"))
@@ -182,7 +182,7 @@ def test_events_are_searched_and_left_as_they_are_where_there_is_nothing() -> No
     assert secret
 
 
-def test_a_value_that_is_gone_or_short_is_not_searched_for() -> None:
+def test_b6_a_value_that_is_gone_or_short_is_not_searched_for() -> None:
     brief = Secret("abc")
     assert redacted("abc") == "abc"
     assert brief
@@ -205,7 +205,7 @@ def names_of(folder: Path, holding: bytes = b"") -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file() and holding in path.read_bytes()}
 
 
-async def test_no_record_of_a_run_holds_a_secret(sandbox: ChildKernel, tmp_path: Path) -> None:
+async def test_b6_no_record_of_a_run_holds_a_secret(sandbox: ChildKernel, tmp_path: Path) -> None:
     secret, got = Secret("s3cret-in-no-record"), []
 
     @tool
@@ -251,7 +251,7 @@ async def test_no_record_of_a_run_holds_a_secret(sandbox: ChildKernel, tmp_path:
     assert "read_mail(session: Secret, number: int = 1) -> str" in model.asked[0][0].content
 
 
-def test_the_model_is_told_what_a_secret_is() -> None:
+def test_b6_the_model_is_told_what_a_secret_is() -> None:
     def use(key: Secret, more: list[Secret] | None = None) -> None:
         """Use it."""
 

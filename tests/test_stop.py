@@ -79,7 +79,7 @@ async def stopped_when(agent: CodeAgent, sign: type[Event]) -> tuple[Run, float]
         "!sleep 600",
     ],
 )
-async def test_stop_while_code_runs(sandbox: ChildKernel, tmp_path: Path, code: str) -> None:
+async def test_a9_stop_while_code_runs(sandbox: ChildKernel, tmp_path: Path, code: str) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
     agent = CodeAgent(
         ScriptedModel(reply("kept = 1\n" + GO + code), reply("final_answer(kept)")),
@@ -98,7 +98,7 @@ async def test_stop_while_code_runs(sandbox: ChildKernel, tmp_path: Path, code: 
     await agent.aclose()
 
 
-async def test_stop_in_the_middle_of_a_reply(sandbox: ChildKernel) -> None:
+async def test_a9_stop_in_the_middle_of_a_reply(sandbox: ChildKernel) -> None:
     model = ScriptedModel("Thinking. " * 1000, seconds=0.02, piece=10)
     agent = CodeAgent(model, sandbox=sandbox, journal=None)
     run, seconds = await stopped_when(agent, ReplyDelta)
@@ -112,7 +112,7 @@ async def test_stop_in_the_middle_of_a_reply(sandbox: ChildKernel) -> None:
     assert (await agent.run("Go on.")).answer == 2
 
 
-async def test_leaving_the_stream_early_stops_the_run(sandbox: ChildKernel) -> None:
+async def test_a9_leaving_the_stream_early_stops_the_run(sandbox: ChildKernel) -> None:
     agent = CodeAgent(
         ScriptedModel(reply(GO + "while True: pass"), reply("final_answer(3)")), sandbox=sandbox, journal=None
     )
@@ -127,7 +127,7 @@ async def test_leaving_the_stream_early_stops_the_run(sandbox: ChildKernel) -> N
     assert (await agent.run("Go on.")).answer == 3
 
 
-async def test_cancelling_the_caller_stops_the_run(sandbox: ChildKernel) -> None:
+async def test_a9_cancelling_the_caller_stops_the_run(sandbox: ChildKernel) -> None:
     agent = CodeAgent(
         ScriptedModel(reply(GO + "while True: pass"), reply("final_answer(3)")), sandbox=sandbox, journal=None
     )
@@ -143,7 +143,7 @@ async def test_cancelling_the_caller_stops_the_run(sandbox: ChildKernel) -> None
     assert (await agent.run("Go on.")).answer == 3
 
 
-async def test_stopping_twice_or_without_a_run_does_no_harm(sandbox: ChildKernel) -> None:
+async def test_a9_stopping_twice_or_without_a_run_does_no_harm(sandbox: ChildKernel) -> None:
     agent = CodeAgent(
         ScriptedModel(reply(GO + "while True: pass"), reply("final_answer(3)")), sandbox=sandbox, journal=None
     )

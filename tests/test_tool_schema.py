@@ -114,13 +114,13 @@ SIGNATURES = [
 
 
 @pytest.mark.parametrize("function", SIGNATURES)
-def test_the_schema_is_the_one_that_pydantic_gives_for_the_function(function: Callable[..., Any]) -> None:
+def test_b1_the_schema_is_the_one_that_pydantic_gives_for_the_function(function: Callable[..., Any]) -> None:
     own: Any = function
     assert Tool(function).facts.parameters == TypeAdapter(own).json_schema()
 
 
 @pytest.mark.parametrize("function", [f for f in SIGNATURES if f is not awkward])
-def test_the_schema_is_the_one_of_a_model_with_the_same_fields(function: Callable[..., Any]) -> None:
+def test_b1_the_schema_is_the_one_of_a_model_with_the_same_fields(function: Callable[..., Any]) -> None:
     import inspect
     from typing import get_type_hints
 
@@ -162,7 +162,7 @@ def in_order(schema: Any) -> Any:
 
 @settings(max_examples=150, deadline=None)
 @given(HINTS)
-def test_any_hint_has_pydantics_schema_and_a_text_that_means_the_hint(hint: Any) -> None:
+def test_b1_any_hint_has_pydantics_schema_and_a_text_that_means_the_hint(hint: Any) -> None:
     def function(a, b=None): ...  # type: ignore[no-untyped-def]
 
     function.__annotations__ = {"a": hint, "b": Optional[hint]}  # noqa: UP045
@@ -175,14 +175,14 @@ def test_any_hint_has_pydantics_schema_and_a_text_that_means_the_hint(hint: Any)
 
 
 @pytest.mark.parametrize("function", SIGNATURES)
-def test_the_signature_is_python(function: Callable[..., Any]) -> None:
+def test_b1_the_signature_is_python(function: Callable[..., Any]) -> None:
     facts = Tool(function).facts
     (made,) = ast.parse(f"def {facts.signature}: pass").body
     assert isinstance(made, ast.FunctionDef)
     assert [argument.arg for argument in made.args.args + made.args.kwonlyargs] == list(facts.parameters["properties"])
 
 
-def test_the_signature_as_a_model_reads_it() -> None:
+def test_b1_the_signature_as_a_model_reads_it() -> None:
     def signature(function: Callable[..., Any]) -> str:
         return Tool(function).facts.signature
 
@@ -197,7 +197,7 @@ def test_the_signature_as_a_model_reads_it() -> None:
     assert signature(fields) == "fields(a: int = 3, b: list[int] = ..., c: str = 'x') -> None"
 
 
-def test_classes_of_the_host_are_described_as_what_crosses() -> None:
+def test_b1_classes_of_the_host_are_described_as_what_crosses() -> None:
     def book(stay: Stay, colour: Colour = Colour.RED, key: Secret | None = None) -> Node:
         """Book.
 
@@ -222,7 +222,7 @@ def test_classes_of_the_host_are_described_as_what_crosses() -> None:
     assert "depth: int (may be left out)" in Tool(classes).facts.description
 
 
-def test_what_a_function_yields_is_not_its_result() -> None:
+def test_b1_what_a_function_yields_is_not_its_result() -> None:
     assert result_hint(Generator[str, None, int]) is int
     assert result_hint(Generator[str, None, None]) is str
     assert result_hint(Iterator[str]) is str
@@ -230,7 +230,7 @@ def test_what_a_function_yields_is_not_its_result() -> None:
     assert result_hint(list[int]) == list[int]
 
 
-async def test_defaults_arrive_as_the_function_wrote_them_and_are_not_shared() -> None:
+async def test_b1_defaults_arrive_as_the_function_wrote_them_and_are_not_shared() -> None:
     seen: list[Any] = []
 
     def keep(a: list[int] = [], b: Place = Place("Oslo"), c: int = Field(3, ge=1)) -> None:  # noqa: B006, B008
@@ -263,7 +263,7 @@ WRONG: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("function", "arguments", "said"), WRONG)
-async def test_a_wrong_argument_is_named_with_what_was_expected_and_what_was_got(
+async def test_b1_a_wrong_argument_is_named_with_what_was_expected_and_what_was_got(
     function: Callable[..., Any], arguments: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ToolCallError) as error:
@@ -274,7 +274,7 @@ async def test_a_wrong_argument_is_named_with_what_was_expected_and_what_was_got
     assert "\n" not in text
 
 
-async def test_a_union_names_what_is_wrong_in_the_member_that_was_meant() -> None:
+async def test_b1_a_union_names_what_is_wrong_in_the_member_that_was_meant() -> None:
     def go(where: Place | list[Place] | str) -> None:
         """Go."""
 
@@ -285,12 +285,12 @@ async def test_a_union_names_what_is_wrong_in_the_member_that_was_meant() -> Non
 
 
 @pytest.mark.parametrize("arguments", [{"self": 1}, {"args": 1}, {"kwargs": {}}, {"on_progress": "x"}, {"": 1}])
-async def test_no_name_of_an_argument_gets_past_the_check(arguments: dict[str, Any]) -> None:
+async def test_b1_no_name_of_an_argument_gets_past_the_check(arguments: dict[str, Any]) -> None:
     with pytest.raises(ToolCallError, match="unexpected keyword argument"):
         await Tool(defaults)(**arguments)
 
 
-async def test_awkward_names_are_arguments_like_any_other() -> None:
+async def test_b1_awkward_names_are_arguments_like_any_other() -> None:
     def say(json: str, copy: int, model_config: int, _hidden: int, self: int = 5) -> list[Any]:
         """Say."""
         return [json, copy, model_config, _hidden, self]
@@ -299,7 +299,7 @@ async def test_awkward_names_are_arguments_like_any_other() -> None:
     assert await Tool(say)("a", 2, 3, 4, self=6) == ["a", 2, 3, 4, 6]
 
 
-async def test_arguments_by_name_and_by_place() -> None:
+async def test_b1_arguments_by_name_and_by_place() -> None:
     assert Tool(by_name).facts.signature == "by_name(a: int, *, b: str, c: float = 1.0) -> None"
 
     def first(a: int, /, b: int) -> int:
@@ -309,7 +309,7 @@ async def test_arguments_by_name_and_by_place() -> None:
     assert await Tool(first)(5, 2) == await Tool(first)(a=5, b=2) == await Tool(first)(5, b="2") == 3
 
 
-async def test_functions_of_every_kind() -> None:
+async def test_b1_functions_of_every_kind() -> None:
     class Adder:
         """Add."""
 
@@ -340,7 +340,7 @@ async def test_functions_of_every_kind() -> None:
     assert await Tool(wrapped)(1, b="2") == 3
 
 
-def test_what_json_can_not_hold_makes_no_tool() -> None:
+def test_b1_what_json_can_not_hold_makes_no_tool() -> None:
     def call(back: Callable[[int], int]) -> None:
         """Call."""
 

@@ -54,7 +54,7 @@ async def refused(tool: Tool, *args: Any) -> str:
     "::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 64:ff9b::7f00:1 64:ff9b:1::1 2002:7f00:1:: 2001:db8::1 "
     "2001:0:4136:e378:8000:63bf:80ff:fffe 100::1".split(),
 )
-def test_addresses_that_are_not_public(address: str) -> None:
+def test_b3_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(address)
     assert not Web().allows(address)
     assert Web(allow_private=True).allows(address)
@@ -63,11 +63,11 @@ def test_addresses_that_are_not_public(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
-def test_addresses_that_are_public(address: str) -> None:
+def test_b3_addresses_that_are_public(address: str) -> None:
     assert is_public(address)
 
 
-def test_single_networks_may_be_allowed() -> None:
+def test_b3_single_networks_may_be_allowed() -> None:
     web = Web(allow_private=("10.1.0.0/16",))
     assert web.allows("10.1.2.3")
     assert not web.allows("10.2.0.1")
@@ -75,7 +75,7 @@ def test_single_networks_may_be_allowed() -> None:
 
 
 @pytest.mark.parametrize("host", "127.0.0.1 localhost 0x7f.1 2130706433 0177.0.0.1 [::1] [::ffff:127.0.0.1] 0".split())
-async def test_the_hosts_own_services_are_not_reached_however_their_address_is_written(host: str) -> None:
+async def test_b3_the_hosts_own_services_are_not_reached_however_their_address_is_written(host: str) -> None:
     async with WebServer({"/": page("secret")}) as server:
         said = await refused(VisitWebpageTool(), server.url("/", host))
     # httpx itself refuses 0177.0.0.1, which other programs take for 127.0.0.1.
@@ -83,7 +83,7 @@ async def test_the_hosts_own_services_are_not_reached_however_their_address_is_w
     assert server.requests == []
 
 
-async def test_a_redirect_to_a_private_address_is_not_followed() -> None:
+async def test_b3_a_redirect_to_a_private_address_is_not_followed() -> None:
     web = Web(allow_private=("127.0.0.2/32",), seconds=5.0)
     async with WebServer({"/inside": page("secret")}, hosts=["127.0.0.1", "127.0.0.2"]) as server:
         server.pages["/"] = redirect(server.url("/inside", "127.0.0.1"))
@@ -104,7 +104,7 @@ class Rebinding:
         return self.answers.pop(0)
 
 
-async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
+async def test_b3_the_address_that_was_checked_is_the_one_connected_to() -> None:
     names = Rebinding(["127.0.0.2"], ["127.0.0.1"])
     web = Web(allow_private=("127.0.0.2/32",), seconds=5.0, resolve=names)
     async with WebServer({"/": page("open"), "/on": redirect("/")}, hosts=["127.0.0.1", "127.0.0.2"]) as server:
@@ -122,7 +122,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
     assert [request.path for request in server.requests] == ["/", "/on"]
 
 
-async def test_of_several_addresses_only_allowed_ones_are_tried_one_after_another() -> None:
+async def test_b3_of_several_addresses_only_allowed_ones_are_tried_one_after_another() -> None:
     names = Rebinding(["127.0.0.1", "127.0.0.3", "127.0.0.2"])
     web = Web(allow_private=("127.0.0.2/32", "127.0.0.3/32"), seconds=5.0, resolve=names)
     async with WebServer({"/": page("open")}, hosts=["127.0.0.1", "127.0.0.2"]) as server:  # nobody listens at .3
@@ -130,7 +130,7 @@ async def test_of_several_addresses_only_allowed_ones_are_tried_one_after_anothe
     assert [request.address for request in server.requests] == ["127.0.0.2"]
 
 
-async def test_certificates_are_checked_for_the_name_though_the_address_is_connected_to() -> None:
+async def test_b3_certificates_are_checked_for_the_name_though_the_address_is_connected_to() -> None:
     authority = trustme.CA()
     serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("page.test").configure_cert(serving)
@@ -147,7 +147,7 @@ async def test_certificates_are_checked_for_the_name_though_the_address_is_conne
     assert len(server.requests) == 1
 
 
-async def test_a_proxy_of_the_environment_is_not_used() -> None:
+async def test_b3_a_proxy_of_the_environment_is_not_used() -> None:
     program = (
         "import asyncio, sys\nfrom cellwright.toolbox.fetch import Web, fetch\n"
         "print(asyncio.run(fetch(sys.argv[1], Web(allow_private=True))).body.decode())"
@@ -179,7 +179,7 @@ async def test_a_proxy_of_the_environment_is_not_used() -> None:
         ("http://127.0.0.1:9/", "can't be reached"),
     ],
 )
-async def test_addresses_that_lead_nowhere_are_said_in_one_line(url: str, said: str) -> None:
+async def test_b3_addresses_that_lead_nowhere_are_said_in_one_line(url: str, said: str) -> None:
     assert said in await refused(VisitWebpageTool(web=LOOPBACK), url)
 
 
@@ -199,14 +199,14 @@ async def test_addresses_that_lead_nowhere_are_said_in_one_line(url: str, said: 
         (Reply(b"slow" * 100, drip=0.2), "did not answer within 0.5 s"),
     ],
 )
-async def test_pages_that_can_not_be_read_are_said_in_one_line(reply: Reply, said: str) -> None:
+async def test_b3_pages_that_can_not_be_read_are_said_in_one_line(reply: Reply, said: str) -> None:
     async with WebServer({"/page": reply}) as server:
         begun = time.monotonic()
         assert said in await refused(VisitWebpageTool(web=Web(True, seconds=0.5)), server.url("/page"))
         assert time.monotonic() - begun < 2.0
 
 
-async def test_a_large_page_is_cut_and_a_bomb_is_not_inflated() -> None:
+async def test_b3_a_large_page_is_cut_and_a_bomb_is_not_inflated() -> None:
     bomb = gzip.compress(b"<p>" + b"a" * 50_000_000)
     assert len(bomb) < 100_000
     async with WebServer(
@@ -233,7 +233,7 @@ HTML = """<!DOCTYPE html><html><head><title>Fjords</title><style>p {color: red}<
 <img src="data:image/png;base64,AAAA" alt="a fjord"><ul><li>one</li><li>two</li></ul></body></html>"""
 
 
-async def test_visit_webpage_gives_markdown_with_links_that_can_be_followed() -> None:
+async def test_b3_visit_webpage_gives_markdown_with_links_that_can_be_followed() -> None:
     async with WebServer({"/": page(HTML)}) as server:
         text = await VisitWebpageTool(web=LOOPBACK)(server.url("/"))
     assert "# Fjords of Norway" in text
@@ -266,12 +266,12 @@ async def test_visit_webpage_gives_markdown_with_links_that_can_be_followed() ->
         (page('<p><a href="http://[bad">x</a></p>'), "[x](http://[bad)"),
     ],
 )
-async def test_pages_as_servers_really_send_them(reply: Reply, text: str) -> None:
+async def test_b3_pages_as_servers_really_send_them(reply: Reply, text: str) -> None:
     async with WebServer({"/": reply}) as server:
         assert await VisitWebpageTool(web=LOOPBACK)(server.url("/")) == text
 
 
-async def test_a_page_that_is_nested_too_deeply_is_refused_in_one_line() -> None:
+async def test_b3_a_page_that_is_nested_too_deeply_is_refused_in_one_line() -> None:
     async with WebServer({"/": page("<div>" * 50_000)}) as server:
         assert "nested too deeply" in await refused(VisitWebpageTool(web=Web(True, seconds=30.0)), server.url("/"))
 
@@ -285,7 +285,7 @@ def results(*hits: tuple[str, str, str]) -> Reply:
     return page(f"<html><body>{found}</body></html>")
 
 
-async def test_web_search_gives_titles_addresses_and_descriptions() -> None:
+async def test_b3_web_search_gives_titles_addresses_and_descriptions() -> None:
     hits = [(f"Fjord {n}", f"http://example.com/{n}", f"About the <b>fjord</b> number {n}.") for n in range(5)]
     async with WebServer({"/html/": results(*hits)}) as server:
         search = WebSearchTool(max_results=3, base_url=server.url("/html/"), rate_limit=None)
@@ -297,7 +297,7 @@ async def test_web_search_gives_titles_addresses_and_descriptions() -> None:
     assert "About the fjord number" in text
 
 
-async def test_web_search_says_in_one_line_that_nothing_was_found_or_nobody_answered() -> None:
+async def test_b3_web_search_says_in_one_line_that_nothing_was_found_or_nobody_answered() -> None:
     async with WebServer({"/none": results(), "/late": Reply(b"x", seconds=30.0)}) as server:
         none = WebSearchTool(base_url=server.url("/none"))
         assert await refused(none, "xyzzy") == "nothing was found for 'xyzzy'; use fewer or other words."
@@ -308,7 +308,7 @@ async def test_web_search_says_in_one_line_that_nothing_was_found_or_nobody_answ
     assert "no search engine 'altavista'; there are brave, " in await refused(WebSearchTool(engine="altavista"), "x")
 
 
-async def test_searches_take_turns() -> None:
+async def test_b3_searches_take_turns() -> None:
     async with WebServer({"/": results(("Fjord", "http://example.com/", "fjord"))}) as server:
         search = WebSearchTool(base_url=server.url("/"), rate_limit=2.0)
         begun = time.monotonic()
@@ -330,7 +330,7 @@ def wiki(request: Request) -> Reply:
     return page(json.dumps({"batchcomplete": True, "query": query}), "application/json; charset=utf-8")
 
 
-async def test_wikipedia_search_gives_the_article_its_address_and_others() -> None:
+async def test_b3_wikipedia_search_gives_the_article_its_address_and_others() -> None:
     async with WebServer({"/w/api.php": wiki}) as server:
         whole = WikipediaSearchTool(
             "fjords/1.0 (me@example.com)", base_url=server.url("/w/api.php"), web=LOOPBACK, max_output_length=2000
@@ -354,7 +354,7 @@ async def test_wikipedia_search_gives_the_article_its_address_and_others() -> No
         (Reply(b"busy", 429), "answered 429 Too Many Requests"),
     ],
 )
-async def test_wikipedia_search_says_what_went_wrong(reply: Reply, said: str) -> None:
+async def test_b3_wikipedia_search_says_what_went_wrong(reply: Reply, said: str) -> None:
     async with WebServer({"/": reply}) as server:
         assert said in await refused(WikipediaSearchTool(base_url=server.url("/"), web=LOOPBACK), "fjord")
 
@@ -362,7 +362,7 @@ async def test_wikipedia_search_says_what_went_wrong(reply: Reply, said: str) ->
 # ---- ask_user, python, speech_to_text -----------------------------------------------------------------------------
 
 
-async def test_ask_user_asks_and_waits() -> None:
+async def test_b3_ask_user_asks_and_waits() -> None:
     asked: list[tuple[str, bool]] = []
 
     async def ask(prompt: str, hidden: bool) -> str:
@@ -374,7 +374,7 @@ async def test_ask_user_asks_and_waits() -> None:
     assert "there is nobody to ask" in await refused(UserInputTool(), "Which colour?")
 
 
-async def test_python_keeps_its_state_and_says_what_a_cell_would_show() -> None:
+async def test_b3_python_keeps_its_state_and_says_what_a_cell_would_show() -> None:
     python = PythonInterpreterTool(ChildKernel(isolation=Isolation(level="process")))
     try:
         assert await python("x = 6\nprint('set')\nx * 7") == "set\n42"
@@ -400,7 +400,7 @@ def spoken(request: Request) -> Reply:
     )
 
 
-async def test_speech_to_text_sends_files_of_the_folder_and_of_the_web(tmp_path: Path) -> None:
+async def test_b3_speech_to_text_sends_files_of_the_folder_and_of_the_web(tmp_path: Path) -> None:
     (tmp_path / "talk.wav").write_bytes(b"RIFF....WAVE")
     (tmp_path / "link.wav").symlink_to("/etc/hostname")
     (tmp_path / "long.wav").write_bytes(b"\0" * (MAX_BYTES + 1))
@@ -429,7 +429,7 @@ async def test_speech_to_text_sends_files_of_the_folder_and_of_the_web(tmp_path:
 # ---- by name ------------------------------------------------------------------------------------------------------
 
 
-def test_tools_by_name() -> None:
+def test_b3_tools_by_name() -> None:
     sandbox = ChildKernel(isolation=Isolation(level="process"))
     web = Web(seconds=3.0)
     made = toolbox_by_name(TOOLBOX, Lent(sandbox=sandbox, web=web))
@@ -445,7 +445,7 @@ def test_tools_by_name() -> None:
         toolbox_by_name(["python"])
 
 
-def test_names_that_smolagents_users_expect_are_there() -> None:
+def test_b3_names_that_smolagents_users_expect_are_there() -> None:
     from cellwright import toolbox
 
     assert toolbox.DuckDuckGoSearchTool is toolbox.WebSearchTool
@@ -455,7 +455,7 @@ def test_names_that_smolagents_users_expect_are_there() -> None:
         _ = toolbox.Nothing
 
 
-def test_what_is_not_installed_is_said_with_what_to_do() -> None:
+def test_b3_what_is_not_installed_is_said_with_what_to_do() -> None:
     program = (
         "import sys\nsys.modules['ddgs'] = sys.modules['markdownify'] = None\n"
         "from cellwright.errors import CellwrightError\nfrom cellwright.toolbox import toolbox_by_name\n"
@@ -470,7 +470,7 @@ def test_what_is_not_installed_is_said_with_what_to_do() -> None:
     assert issubclass(ToolDefinitionError, Exception)
 
 
-async def test_code_in_a_sandbox_without_network_reads_a_page_through_the_tool() -> None:
+async def test_b3_code_in_a_sandbox_without_network_reads_a_page_through_the_tool() -> None:
     code = "page = visit_webpage(URL)\nfinal_answer(page.splitlines()[0])"
     async with WebServer({"/": page(HTML)}) as server:
         model = ScriptedModel(f"Read.\n```python\n{code.replace('URL', repr(server.url('/')))}\n```")

@@ -42,7 +42,7 @@ def search(query: str, limit: int = 10, order: Literal["new", "old"] = "new", ta
     return [f"{query}-{order}-{tag}"] * limit
 
 
-def test_the_model_is_told_schema_signature_and_meaning() -> None:
+def test_b1_the_model_is_told_schema_signature_and_meaning() -> None:
     facts = Tool(search).facts
     assert facts.name == "search"
     assert facts.description.splitlines()[0] == "Search the archive."
@@ -57,7 +57,7 @@ def test_the_model_is_told_schema_signature_and_meaning() -> None:
     assert facts.signature.endswith("-> list[str]")
 
 
-async def test_defaults_literals_and_optional_arguments() -> None:
+async def test_b1_defaults_literals_and_optional_arguments() -> None:
     made = Tool(search)
     assert await made("a", 2) == ["a-new-None"] * 2
     assert await made("a", limit=1, order="old", tag="t") == ["a-old-t"]
@@ -73,7 +73,7 @@ async def test_defaults_literals_and_optional_arguments() -> None:
         (("a",), {"where": 1}, "unexpected keyword argument 'where'"),
     ],
 )
-async def test_a_wrong_call_is_refused_and_the_argument_named(
+async def test_b1_a_wrong_call_is_refused_and_the_argument_named(
     args: tuple[Any, ...], kwargs: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ToolCallError) as error:
@@ -83,7 +83,7 @@ async def test_a_wrong_call_is_refused_and_the_argument_named(
     assert "\n" not in str(error.value)
 
 
-async def test_dataclasses_and_pydantic_models_arrive_as_such_and_leave_as_data() -> None:
+async def test_b1_dataclasses_and_pydantic_models_arrive_as_such_and_leave_as_data() -> None:
     @tool
     def book(place: Place, stay: Stay, day: date) -> Stay:
         """Book a stay."""
@@ -126,13 +126,13 @@ def rest(a: int) -> int:
 
 
 @pytest.mark.parametrize("function", [google, numpy, rest])
-def test_three_ways_to_write_a_docstring_say_the_same(function: Callable[..., Any]) -> None:
+def test_b1_three_ways_to_write_a_docstring_say_the_same(function: Callable[..., Any]) -> None:
     facts = Tool(function).facts
     assert facts.parameters["properties"]["a"]["description"] == "The number."
     assert facts.description == "Double it.\na: The number."
 
 
-async def test_async_tools_are_awaited_and_sync_ones_do_not_block() -> None:
+async def test_b1_async_tools_are_awaited_and_sync_ones_do_not_block() -> None:
     @tool
     async def slow() -> str:
         """Wait."""
@@ -148,7 +148,7 @@ async def test_async_tools_are_awaited_and_sync_ones_do_not_block() -> None:
     assert await here() is False
 
 
-async def test_a_tool_that_raises_says_so_in_one_line() -> None:
+async def test_b1_a_tool_that_raises_says_so_in_one_line() -> None:
     @tool
     def bad() -> None:
         """Fail."""
@@ -159,7 +159,7 @@ async def test_a_tool_that_raises_says_so_in_one_line() -> None:
     assert str(error.value) == "bad failed: ValueError: first second"
 
 
-async def test_a_result_without_a_json_form_is_refused() -> None:
+async def test_b1_a_result_without_a_json_form_is_refused() -> None:
     @tool
     def thing() -> object:
         """Return an object."""
@@ -213,13 +213,13 @@ def no_schema(a: threading.Thread) -> int:
         (no_schema, "Tool no_schema: "),
     ],
 )
-def test_what_makes_no_tool_is_said_in_one_line(function: Callable[..., Any], said: str) -> None:
+def test_b1_what_makes_no_tool_is_said_in_one_line(function: Callable[..., Any], said: str) -> None:
     with pytest.raises(ToolDefinitionError, match=said) as error:
         Tool(function)
     assert "\n" not in str(error.value)
 
 
-def test_names() -> None:
+def test_b1_names() -> None:
     assert tool(name="find", description="Find it.")(no_docstring).facts.description == "Find it."
     for bad in ("final_answer", "for", "two words"):
         with pytest.raises(ToolDefinitionError, match="free Python name"):
@@ -232,7 +232,7 @@ def test_names() -> None:
 # ---- progress, time, threads --------------------------------------------------------------------------------------
 
 
-async def test_what_a_tool_yields_is_progress_and_what_it_returns_or_yields_last_is_its_result() -> None:
+async def test_b1_what_a_tool_yields_is_progress_and_what_it_returns_or_yields_last_is_its_result() -> None:
     @tool
     def returns(n: int) -> Generator[str, None, int]:
         """Count."""
@@ -269,7 +269,7 @@ async def test_what_a_tool_yields_is_progress_and_what_it_returns_or_yields_last
     assert yields.facts.signature == "yields(n: int) -> str | int"
 
 
-async def test_progress_is_told_while_the_tool_works_and_heard_before_it_goes_on_record() -> None:
+async def test_b1_progress_is_told_while_the_tool_works_and_heard_before_it_goes_on_record() -> None:
     go = threading.Event()
 
     @tool
@@ -292,7 +292,7 @@ async def test_progress_is_told_while_the_tool_works_and_heard_before_it_goes_on
     assert len(str(result)) == 1005
 
 
-async def test_a_listener_that_fails_is_not_the_tools_fault() -> None:
+async def test_b1_a_listener_that_fails_is_not_the_tools_fault() -> None:
     @tool
     def work() -> Iterator[str]:
         """Work."""
@@ -305,7 +305,7 @@ async def test_a_listener_that_fails_is_not_the_tools_fault() -> None:
         await work.call((), {}, hear)
 
 
-async def test_a_tool_that_takes_too_long_is_given_up_in_one_line() -> None:
+async def test_b1_a_tool_that_takes_too_long_is_given_up_in_one_line() -> None:
     cancelled = asyncio.Event()
     stopped = threading.Event()
 
@@ -343,7 +343,7 @@ async def test_a_tool_that_takes_too_long_is_given_up_in_one_line() -> None:
     assert await asyncio.to_thread(stopped.wait, 5)
 
 
-async def test_a_tools_own_timeout_is_its_own_failure() -> None:
+async def test_b1_a_tools_own_timeout_is_its_own_failure() -> None:
     @tool(seconds=60)
     async def impatient() -> None:
         """Wait."""
@@ -354,7 +354,7 @@ async def test_a_tools_own_timeout_is_its_own_failure() -> None:
         await impatient()
 
 
-async def test_a_cancelled_call_ends_at_once_and_async_tools_see_it() -> None:
+async def test_b1_a_cancelled_call_ends_at_once_and_async_tools_see_it() -> None:
     @tool
     def stuck() -> None:
         """Wait."""
@@ -369,7 +369,7 @@ async def test_a_cancelled_call_ends_at_once_and_async_tools_see_it() -> None:
     assert time.monotonic() - begun < 1.0
 
 
-def test_a_tool_that_was_given_up_does_not_keep_the_program_from_ending() -> None:
+def test_b1_a_tool_that_was_given_up_does_not_keep_the_program_from_ending() -> None:
     program = (
         "import asyncio, time\nfrom cellwright.tools import tool\n"
         "@tool(seconds=0.1)\ndef stuck() -> None:\n    'Wait.'\n    time.sleep(120)\n"
@@ -381,7 +381,7 @@ def test_a_tool_that_was_given_up_does_not_keep_the_program_from_ending() -> Non
     assert done.stderr == ""
 
 
-async def test_fifty_sync_calls_run_side_by_side() -> None:
+async def test_b1_fifty_sync_calls_run_side_by_side() -> None:
     @tool
     def slow(n: int) -> int:
         """Wait."""
@@ -404,7 +404,7 @@ async def test_fifty_sync_calls_run_side_by_side() -> None:
         (UsageError("No such thing."), "bad: No such thing."),
     ],
 )
-async def test_whatever_a_tool_raises_is_one_line(raised: BaseException, said: str) -> None:
+async def test_b1_whatever_a_tool_raises_is_one_line(raised: BaseException, said: str) -> None:
     @tool
     def bad() -> None:
         """Fail."""
@@ -423,14 +423,14 @@ async def test_whatever_a_tool_raises_is_one_line(raised: BaseException, said: s
         ({"a": [{1, 2}, object()]}, "a object, which has no JSON form"),
     ],
 )
-async def test_results_that_do_not_cross_are_said_in_one_line(result: Any, said: str) -> None:
+async def test_b1_results_that_do_not_cross_are_said_in_one_line(result: Any, said: str) -> None:
     with pytest.raises(ToolCallError) as error:
         await Tool(lambda: result, name="give", description="Give.")()
     assert said in str(error.value)
     assert str(error.value).endswith("; let it return plain data.")
 
 
-async def test_a_result_that_holds_itself_is_refused() -> None:
+async def test_b1_a_result_that_holds_itself_is_refused() -> None:
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(ToolCallError, match="Circular reference"):
@@ -473,7 +473,7 @@ class HFModelDownloadsTool(Tool):
         return f"{task} {limit} {order} {id}"
 
 
-async def test_a_class_with_forward_is_a_tool() -> None:
+async def test_b1_a_class_with_forward_is_a_tool() -> None:
     made = Multiply(7)
     assert await made("6") == 42
     assert made.facts.signature == "multiply(number: int) -> int"
@@ -488,7 +488,7 @@ async def test_a_class_with_forward_is_a_tool() -> None:
         Tool()
 
 
-async def test_a_class_as_smolagents_has_it_works_unchanged() -> None:
+async def test_b1_a_class_as_smolagents_has_it_works_unchanged() -> None:
     made = HFModelDownloadsTool()
     facts = made.facts
     assert facts.signature == (
@@ -504,7 +504,7 @@ async def test_a_class_as_smolagents_has_it_works_unchanged() -> None:
         await made("text", "x")
 
 
-async def test_setup_is_done_once_by_the_first_call_and_again_when_it_failed() -> None:
+async def test_b1_setup_is_done_once_by_the_first_call_and_again_when_it_failed() -> None:
     class Heavy(Tool):
         """Load, then say."""
 
@@ -527,7 +527,7 @@ async def test_setup_is_done_once_by_the_first_call_and_again_when_it_failed() -
     assert list(await asyncio.gather(made(), made(), made())) == [2, 2, 2]
 
 
-async def test_a_class_may_have_its_time_and_its_progress() -> None:
+async def test_b1_a_class_may_have_its_time_and_its_progress() -> None:
     class Slow(Tool):
         """Wait.
 
@@ -550,12 +550,12 @@ async def test_a_class_may_have_its_time_and_its_progress() -> None:
     assert await Slow(seconds=5).call((0.2,), {}, told.append) == "done"
 
 
-def test_final_answer_is_always_there() -> None:
+def test_b1_final_answer_is_always_there() -> None:
     with pytest.raises(ToolDefinitionError, match=r"final_answer is always there.*leave it out"):
         Tool(google, name="final_answer")
 
 
-async def test_the_documentation_says_what_is_so() -> None:
+async def test_b1_the_documentation_says_what_is_so() -> None:
     text = (Path(__file__).parents[1] / "docs" / "tools.md").read_text(encoding="utf-8")
     ours, _, _ = text.partition("## MCP servers")  # what follows needs servers, and has tests of its own
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", ours, re.MULTILINE | re.DOTALL))

@@ -24,13 +24,13 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_plain_data_comes_back_as_it_was(value: object) -> None:
+def test_d5_plain_data_comes_back_as_it_was(value: object) -> None:
     form, sent = encode({"x": value})["x"]
     assert form == "json"
     assert decode(form, sent) == value
 
 
-def test_a_table_crosses_as_arrow() -> None:
+def test_d5_a_table_crosses_as_arrow() -> None:
     table = pd.DataFrame({"a": [1, 2], "b": ["x", None], "t": pd.to_datetime(["2026-01-01", "2026-01-02"])})
     form, sent = encode({"df": table})["df"]
     assert form == "table"
@@ -40,19 +40,19 @@ def test_a_table_crosses_as_arrow() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1: 2}, {1, 2}, b"x", [object()], 1j])
-def test_what_json_would_change_is_refused_by_name(value: object) -> None:
+def test_d5_what_json_would_change_is_refused_by_name(value: object) -> None:
     with pytest.raises(ValueNotTransferable, match=r"^thing is a ") as error:
         encode({"thing": value})
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["1x", "a b", "for", ""])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_d5_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="can't be the name of a variable"):
         encode({name: 1})
 
 
 @pytest.mark.parametrize("sent", ["", "%%%", base64.b64encode(b"not arrow").decode()])
-def test_a_table_that_is_none_is_said(sent: str) -> None:
+def test_d5_a_table_that_is_none_is_said(sent: str) -> None:
     with pytest.raises(ValueNotTransferable, match="can't be read"):
         decode("table", sent)

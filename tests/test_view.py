@@ -126,14 +126,14 @@ def messages_of(events: list[Event]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_hostile_stays_in_the_static_twin(text: str) -> None:
+def test_e3_nothing_hostile_stays_in_the_static_twin(text: str) -> None:
     html = static_html(Run(hostile_run(text)))
     assert Harm(html).found == []
     assert "\x1b" not in html
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_hostile_stays_in_live_messages(text: str) -> None:
+def test_e3_nothing_hostile_stays_in_live_messages(text: str) -> None:
     events = hostile_run(text)
     told = messages_of(events) + [dict(message) for message in snapshot(Run(events))]
     markup = [message["html"] for message in told if "html" in message]
@@ -145,22 +145,22 @@ def test_nothing_hostile_stays_in_live_messages(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_terminal_text_holds_no_escapes(text: str) -> None:
+def test_e3_terminal_text_holds_no_escapes(text: str) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", static_text(Run(hostile_run(text))))
 
 
-def test_svg_is_a_picture_and_not_part_of_the_page() -> None:
+def test_e3_svg_is_a_picture_and_not_part_of_the_page() -> None:
     html = bundle_html({"image/svg+xml": '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'})
     assert html.startswith('<img alt="picture made by the code"')
     assert "<svg" not in html
 
 
 @pytest.mark.parametrize("data", ["not base64!", base64.b64encode(b"GIF or so").decode(), '"><script>', ""])
-def test_picture_that_is_none_is_left_to_the_next_form(data: str) -> None:
+def test_e3_picture_that_is_none_is_left_to_the_next_form(data: str) -> None:
     assert "figure" in bundle_html({"image/png": data, "text/plain": "figure"})
 
 
-def test_class_and_style_are_cut_down_to_what_tables_need() -> None:
+def test_e3_class_and_style_are_cut_down_to_what_tables_need() -> None:
     html = safe_html('<table class="dataframe jp-Toolbar" id="x"><td style="color:red;position:fixed">1</td></table>')
     assert 'class="dataframe"' in html
     assert "color:red" in html
@@ -171,7 +171,7 @@ def test_class_and_style_are_cut_down_to_what_tables_need() -> None:
 # ---- outputs --------------------------------------------------------------------------------------------------------
 
 
-def test_pandas_table_stays_a_table() -> None:
+def test_e3_pandas_table_stays_a_table() -> None:
     html = bundle_html({"text/html": TABLE, "text/plain": "as text"})
     assert '<table border="1" class="dataframe">' in html
     assert 'style="text-align:right"' in html
@@ -190,18 +190,18 @@ def test_pandas_table_stays_a_table() -> None:
         ({"application/vnd.unknown": "x"}, ""),
     ],
 )
-def test_richest_safe_form_is_shown(data: MimeBundle, shown: str) -> None:
+def test_e3_richest_safe_form_is_shown(data: MimeBundle, shown: str) -> None:
     html = bundle_html(data)
     assert shown in html if shown else html == ""
 
 
-def test_picture_keeps_its_size() -> None:
+def test_e3_picture_keeps_its_size() -> None:
     html = bundle_html({"image/png": DOT_PNG}, {"image/png": {"width": 320, "height": '1" onload="x'}})
     assert 'width="320"' in html
     assert "height" not in html
 
 
-def test_error_shows_message_failing_line_and_folded_traceback() -> None:
+def test_e3_error_shows_message_failing_line_and_folded_traceback() -> None:
     failure = Failure("KeyError", "'<kind>'", ("\x1b[31mKeyError\x1b[39m", "  at line 2"), 2)
     html = failure_html(failure, "x = 1\ny = df['kind']\n")
     assert "<b>KeyError</b>: &#x27;&lt;kind&gt;&#x27;" in html
@@ -222,7 +222,7 @@ def test_error_shows_message_failing_line_and_folded_traceback() -> None:
         ("tab\tstays", "tab\tstays"),
     ],
 )
-def test_text_is_shown_as_a_terminal_would(text: str, shown: str) -> None:
+def test_e3_text_is_shown_as_a_terminal_would(text: str, shown: str) -> None:
     assert terminal_text(text) == shown
 
 
@@ -230,7 +230,7 @@ def test_text_is_shown_as_a_terminal_would(text: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "text", ["a 1 %\ra 20 %\ra 100 %\nnext\n", "\x1b[31mred\x1b[0m\nabc\b\bX\n", "plain\ntext", "x\r\ny\r\n"]
 )
-def test_text_in_pieces_becomes_what_the_whole_text_shows(text: str, size: int) -> None:
+def test_e3_text_in_pieces_becomes_what_the_whole_text_shows(text: str, size: int) -> None:
     page = ""
     for end in range(size, len(text) + size, size):
         so_far = text[:end]
@@ -239,14 +239,14 @@ def test_text_in_pieces_becomes_what_the_whole_text_shows(text: str, size: int) 
     assert page == terminal_text(text)
 
 
-def test_endless_progress_line_costs_little() -> None:
+def test_e3_endless_progress_line_costs_little() -> None:
     text = "".join(f"\r{number:6d} of 100000" for number in range(20_000))
     drop, add = appended(text, 17)
     assert drop <= 16
     assert text.endswith(add)
 
 
-def test_long_text_keeps_head_and_tail() -> None:
+def test_e3_long_text_keeps_head_and_tail() -> None:
     text = "head" + "x" * 3 * TEXT_LIMIT + "tail"
     shown = clip(text)
     assert shown.startswith("head")
@@ -256,14 +256,14 @@ def test_long_text_keeps_head_and_tail() -> None:
     assert len(output_html(Stream("stdout", text))) < TEXT_LIMIT + 500
 
 
-def test_code_hides_nothing() -> None:
+def test_e3_code_hides_nothing() -> None:
     html = code_html("a = 1 \x1b[8m# \u202e hidden\r\nb = 2\n")
     assert "\u241b" in html
     assert "\u202e" not in html
     assert "\r" not in html
 
 
-def test_raw_html_in_a_thought_is_shown_as_text() -> None:
+def test_e3_raw_html_in_a_thought_is_shown_as_text() -> None:
     assert "&lt;b&gt;" in markdown_html("say <b>it</b>")
 
 
@@ -280,7 +280,7 @@ def test_raw_html_in_a_thought_is_shown_as_text() -> None:
         ("failed", "failed"),
     ],
 )
-def test_status_is_said_in_words(status: Any, word: str) -> None:
+def test_e3_status_is_said_in_words(status: Any, word: str) -> None:
     run = Run([started(), ended(status, "Because of this.")])
     assert header(run).status == word
     assert f"{word}</b>" in static_html(run)
@@ -297,7 +297,7 @@ def test_status_is_said_in_words(status: Any, word: str) -> None:
         ((0.01, None), "$0.0100 + unknown price"),
     ],
 )
-def test_cost_is_shown_as_it_is_known(costs: tuple[float | None, ...], shown: str) -> None:
+def test_e3_cost_is_shown_as_it_is_known(costs: tuple[float | None, ...], shown: str) -> None:
     usage = Usage(prompt=700, completion=20)
     replies = [
         ReplyReceived(step=n, text="", usage=usage, cost=cost, seconds=1) for n, cost in enumerate(costs, start=1)
@@ -305,25 +305,25 @@ def test_cost_is_shown_as_it_is_known(costs: tuple[float | None, ...], shown: st
     assert header(Run([started(), *replies])).spent == ("1.4k in · 40 out", shown)
 
 
-def test_header_says_that_code_is_not_isolated() -> None:
+def test_e3_header_says_that_code_is_not_isolated() -> None:
     marks = [mark.text for mark in header(Run([started()])).marks]
     assert marks == ["not isolated", "network"]
     assert "not isolated" in static_text(Run([started(), ended()]))
 
 
-def test_header_says_that_code_is_isolated() -> None:
+def test_e3_header_says_that_code_is_isolated() -> None:
     sandbox = SandboxFacts("child-kernel", "bubblewrap", "none", "python3", "3.11", "work")
     assert [mark.text for mark in header(Run([started(sandbox=sandbox)])).marks] == ["isolated"]
 
 
-def test_header_says_that_variables_are_lost() -> None:
+def test_e3_header_says_that_variables_are_lost() -> None:
     sandbox = SandboxFacts("child-kernel", "landlock", "none", "python3", "3.11", "work", note="No subprocesses.")
     marks = list(header(Run([started(sandbox=sandbox, state_lost=True)])).marks)
     assert [mark.text for mark in marks] == ["isolated", "variables lost"]
     assert marks[0].title == "By landlock. No subprocesses."
 
 
-def test_header_counts_the_step_that_is_being_written() -> None:
+def test_e3_header_counts_the_step_that_is_being_written() -> None:
     events = [started(limits=Limits(steps=5)), *turn(1, "a", "b"), ReplyDelta(step=2, text="x")]
     assert header(Run(events)).steps == "step 2 of 5"
     assert header(Run([started(limits=Limits(steps=None))])).steps == "step 1"
@@ -332,7 +332,7 @@ def test_header_counts_the_step_that_is_being_written() -> None:
 # ---- the static twin ------------------------------------------------------------------------------------------------
 
 
-def test_static_text_tells_the_run() -> None:
+def test_e4_static_text_tells_the_run() -> None:
     text = static_text(Run(analysis()))
     assert text.splitlines()[1] == (
         "done · anthropic/claude-sonnet-4-5 · 3 steps · 14.2 s · 9.1k in · 412 out · $0.0126 of $1.00 · "
@@ -347,7 +347,7 @@ def test_static_text_tells_the_run() -> None:
     assert text.splitlines()[-1].startswith("Answer: Gentoo: 217.2 mm on average")
 
 
-def test_static_html_folds_steps_and_opens_the_one_with_the_picture() -> None:
+def test_e4_static_html_folds_steps_and_opens_the_one_with_the_picture() -> None:
     html = static_html(Run(analysis()))
     assert html.count("<details><summary><b>Step") == 2
     assert html.count("<details open><summary><b>Step 3</b>") == 1
@@ -356,13 +356,13 @@ def test_static_html_folds_steps_and_opens_the_one_with_the_picture() -> None:
     assert 'class="highlight"' in html
 
 
-def test_static_html_has_no_dollar_that_mathjax_would_pair() -> None:
+def test_e3_static_html_has_no_dollar_that_mathjax_would_pair() -> None:
     html = static_html(Run([started("From $1 to $2"), ended("failed", "$3 and $4", 0)]))
     assert "From <span>$</span>1 to <span>$</span>2" in html
     assert html.count("$") == html.count("<span>$</span>")
 
 
-def test_run_that_failed_opens_its_last_step() -> None:
+def test_e3_run_that_failed_opens_its_last_step() -> None:
     events = [
         started(),
         *turn(1, "a", "b"),
@@ -375,7 +375,7 @@ def test_run_that_failed_opens_its_last_step() -> None:
     assert "timed out" in html
 
 
-def test_denied_action_shows_code_and_reason() -> None:
+def test_e3_denied_action_shows_code_and_reason() -> None:
     events = [
         started(),
         ActionProposed(step=1, thought="I delete it.", code="os.remove('a')"),
@@ -389,27 +389,27 @@ def test_denied_action_shows_code_and_reason() -> None:
     assert "Denied by person" in static_html(Run(events))
 
 
-def test_reply_without_code_is_shown_with_what_the_model_is_told() -> None:
+def test_e3_reply_without_code_is_shown_with_what_the_model_is_told() -> None:
     reply = ReplyReceived(step=1, text="It is **42**.", usage=Usage(), cost=0.0, seconds=1)
     run = Run([started(), reply, NoAction(step=1, note="There was no code in the reply.")])
     assert "There was no code" in static_html(run)
     assert headline(run.steps[0]) == "It is 42."
 
 
-def test_unconfirmed_answer_is_marked() -> None:
+def test_e3_unconfirmed_answer_is_marked() -> None:
     answer = AnswerGiven(step=1, data={"text/markdown": "*42*", "text/plain": "42"}, confirmed=False)
     assert "Answer, in words only" in static_html(Run([started(), answer, ended()]))
     assert static_text(Run([started(), answer, ended()])).endswith("Answer, in words only: no code gave it: 42")
 
 
-def test_answer_can_be_left_to_the_cell() -> None:
+def test_e3_answer_can_be_left_to_the_cell() -> None:
     data = static_bundle(Run(analysis()), with_answer=False)
     assert set(data) == {"text/html", "text/plain"}
     assert "Gentoo</strong>" not in data["text/html"]
     assert "Answer" not in data["text/plain"]
 
 
-def test_empty_and_broken_off_runs_can_be_shown() -> None:
+def test_e3_empty_and_broken_off_runs_can_be_shown() -> None:
     events = list(analysis())
     for end in range(len(events)):
         run = Run(events[:end])
@@ -484,7 +484,7 @@ def every_kind() -> list[Event]:
     ]
 
 
-def test_snapshot_shows_what_the_single_changes_have_shown() -> None:
+def test_e3_snapshot_shows_what_the_single_changes_have_shown() -> None:
     """At every moment; but that a step which only has a reply is shown as written until it is known what it is."""
     run, live = Run(), Page()
     for event in every_kind():
@@ -500,14 +500,14 @@ def test_snapshot_shows_what_the_single_changes_have_shown() -> None:
         assert late.shown == live.shown, event
 
 
-def test_text_of_one_stream_is_appended_and_not_sent_again() -> None:
+def test_e3_text_of_one_stream_is_appended_and_not_sent_again() -> None:
     pieces = [Stream("stdout", f"line {number}\n") for number in range(100)]
     told = [message for message in messages_of([started(), *turn(1, "a", "b", *pieces)]) if message["op"] == "text"]
     assert {message["index"] for message in told} == {0}
     assert [message["text"] for message in told] == [piece.text for piece in pieces]
 
 
-def test_endless_text_is_cut_on_its_way_to_the_page() -> None:
+def test_e3_endless_text_is_cut_on_its_way_to_the_page() -> None:
     pieces = [Stream("stdout", "x" * 9_999 + "\n")] * 50
     told = [message for message in messages_of([started(), *turn(1, "a", "b", *pieces)]) if message["op"] == "text"]
     size = sum(len(message["text"]) for message in told)
@@ -515,7 +515,7 @@ def test_endless_text_is_cut_on_its_way_to_the_page() -> None:
     assert "the journal has it" in told[-1]["text"]
 
 
-def test_joining_texts_changes_nothing() -> None:
+def test_e3_joining_texts_changes_nothing() -> None:
     run, apart, together = Run(), Page(), Page()
     waiting: Any = None
     text = "abc\rX\nlonger line\rshort\b\b\n\x1b[31mred\x1b[0m"
@@ -547,7 +547,7 @@ class Recorded(RunView):
         return [json.loads(text) for text in self.__dict__.get("sent", [])]
 
 
-async def test_hundred_steps_travel_in_less_than_450_kb() -> None:
+async def test_e3_hundred_steps_travel_in_less_than_450_kb() -> None:
     view = Recorded()
     await play(long_run(100), view.take, wait=0.0005)
     size = sum(map(len, view.__dict__["sent"]))
@@ -555,7 +555,7 @@ async def test_hundred_steps_travel_in_less_than_450_kb() -> None:
     assert size < 450_000
 
 
-async def test_messages_are_numbered_and_at_most_fifteen_a_second() -> None:
+async def test_e3_messages_are_numbered_and_at_most_fifteen_a_second() -> None:
     view = Recorded()
     loop = asyncio.get_running_loop()
     begin = loop.time()
@@ -568,7 +568,7 @@ async def test_messages_are_numbered_and_at_most_fifteen_a_second() -> None:
     assert [batch["number"] for batch in view.batches] == list(range(1, len(view.batches) + 1))
 
 
-async def test_the_last_tokens_are_shown_though_nothing_follows() -> None:
+async def test_e3_the_last_tokens_are_shown_though_nothing_follows() -> None:
     view = Recorded()
     view.take(started())
     view.take(ReplyDelta(step=1, text="a"))
@@ -577,14 +577,14 @@ async def test_the_last_tokens_are_shown_though_nothing_follows() -> None:
     assert view.batches[-1]["changes"][-1] == {"op": "delta", "step": 1, "text": "ab"}
 
 
-async def test_the_end_is_shown_at_once() -> None:
+async def test_e3_the_end_is_shown_at_once() -> None:
     view = Recorded()
     view.take(started())
     view.take(ended())
     assert view.batches[-1]["changes"][-1]["head"]["status"] == "done"
 
 
-def test_run_can_be_shown_without_an_event_loop() -> None:
+def test_e3_run_can_be_shown_without_an_event_loop() -> None:
     view = Recorded()
     for event in analysis():
         view.take(event)
@@ -595,7 +595,7 @@ def test_run_can_be_shown_without_an_event_loop() -> None:
     assert page.shown["head",]["status"] == "done"
 
 
-def test_page_that_joins_late_gets_a_snapshot() -> None:
+def test_e3_page_that_joins_late_gets_a_snapshot() -> None:
     view = Recorded()
     events: list[Event] = list(analysis())
     for event in events[:30]:
@@ -608,7 +608,7 @@ def test_page_that_joins_late_gets_a_snapshot() -> None:
     assert view.batches[-1]["snapshot"][1:] == state["snapshot"][1:]
 
 
-def test_stop_calls_back_and_other_words_do_nothing() -> None:
+def test_e3_stop_calls_back_and_other_words_do_nothing() -> None:
     stopped: list[bool] = []
     view = RunView(on_stop=lambda: stopped.append(True))
     for content in ({"op": "stop"}, {"op": "unknown"}, {}):
@@ -616,7 +616,7 @@ def test_stop_calls_back_and_other_words_do_nothing() -> None:
     assert stopped == [True]
 
 
-def test_bundle_reads_without_widgets() -> None:
+def test_e4_bundle_reads_without_widgets() -> None:
     view = RunView()
     view.take(started())
     data, _ = view._repr_mimebundle_()
@@ -624,7 +624,7 @@ def test_bundle_reads_without_widgets() -> None:
     assert "penguin" in data["text/plain"]
 
 
-async def test_run_in_a_client_without_widgets_leaves_the_static_twin() -> None:
+async def test_e3_run_in_a_client_without_widgets_leaves_the_static_twin() -> None:
     """nbclient executes notebooks headless; it takes comm messages and shows nothing."""
     cell = f"""
 import sys
@@ -643,6 +643,6 @@ finish(shown, view.run)
     assert "Gentoo" in output.data["text/plain"]
 
 
-def test_script_and_style_of_the_view_are_small() -> None:
+def test_e3_script_and_style_of_the_view_are_small() -> None:
     size = len(RunView._esm.encode()) + len(RunView._css.encode())
     assert size <= 25_000

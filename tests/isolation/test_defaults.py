@@ -70,13 +70,13 @@ def not_isolated() -> ChildKernel:
     return ChildKernel(isolation=Isolation(level="process"))
 
 
-async def test_code_cannot_read_ssh_keys(home: Path) -> None:
+async def test_d2_code_cannot_read_ssh_keys(home: Path) -> None:
     code = f"found = open({str(home / '.ssh' / 'id_ed25519')!r}).read()"
     assert await answer(code, not_isolated()) == CANARY
     assert await answer(code) in ("FileNotFoundError", "PermissionError")
 
 
-async def test_code_cannot_find_an_api_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_d2_code_cannot_find_an_api_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     monkeypatch.setenv("PLAIN_SETTING", CANARY)
     code = f"""\
@@ -93,7 +93,7 @@ for path in Path("/proc").glob("[0-9]*/environ"):
     assert await answer(code) == []
 
 
-async def test_code_cannot_open_a_socket(home: Path, port: int) -> None:
+async def test_d2_code_cannot_open_a_socket(home: Path, port: int) -> None:
     code = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), 2).close()\nfound = 'connected'"
     assert await answer(code, not_isolated()) == "connected"
     assert await answer(code) in ("ConnectionRefusedError", "PermissionError", "OSError")
