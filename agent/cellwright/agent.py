@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .checks import AnswerCheck
 from .errors import UsageError
-from .events import Event, ValuePut
+from .events import Event
 from .formats import Markdown, ReplyFormat
 from .guard import made_up_data
 from .identity import new_id
 from .imports_policy import imports_policy
 from .limits import Limits
 from .loop import Guard, Listener, Work
-from .managed import managed
+from .managed import Loan, managed
 from .memory import Memory
 from .models.base import Model
 from .planning import before_each_step
@@ -29,7 +29,7 @@ from .prompt_templates import PromptTemplates, as_templates
 from .resources import Resources
 from .run import Run
 from .sandbox.base import Execution, Sandbox
-from .task import as_images, checked_task, encoded_values, named_files
+from .task import as_images, checked_task, encoded_values, handed_over, named_files
 from .tools import Tool, collect
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class CodeAgent(Resources):
         self.execution: Execution | None = None
         """How the last action ended, as the sandbox said it."""
         self.is_fresh = False
-        self.is_reserved = False
-        """True while another agent's call holds it."""
+        self.loan = Loan()
+        """Whose call holds it, where it is called as a tool."""
         self.instance = 0
         """Which of the sandbox's processes did the last task; 0 before the first."""
         self._work: Work | None = None
@@ -124,12 +124,12 @@ class CodeAgent(Resources):
         values, self.images = encoded_values(additional_args or {}), await as_images(images)
         if reset:
             await self.reset()
-        await self.sandbox.bring([*files, *named_files(task, Path.cwd())])
+        self.files = await handed_over(self.sandbox, [*files, *named_files(task, Path.cwd())])
         limits = limits or self.limits
         limits = limits if max_steps is None else replace(limits, steps=max_steps)
         work = self.work_class(self, await self.chosen_model(), limits)
         # A generator that is closed does not close the one inside it: without `aclosing` the run would go on unseen.
-        async with aclosing(self._streamed(work, task, values)) as events:
+        async with aclosing(self.done_by(work, lambda work: work.begin(task, values))) as events:
             async for event in events:
                 yield event
 
@@ -138,13 +138,14 @@ class CodeAgent(Resources):
         if self._work is not None:
             raise UsageError("This agent is at work; wait for it, or stop it.")
         work = Work(self, None, replace(self.limits, steps=None, seconds=None, action_seconds=None))
-        async with aclosing(self._streamed(work, code)) as events:
+        self.files = ()
+        async with aclosing(self.done_by(work, lambda work: work.by_hand(code))) as events:
             return Run([event async for event in events])
 
-    async def _streamed(self, work: Work, task: str, values: Sequence[ValuePut] = ()) -> AsyncGenerator[Event]:
+    async def done_by(self, work: Work, begin: Callable[[Work], Awaitable[None]]) -> AsyncGenerator[Event]:
         """The events of `work`, done in a task of its own; leaving early stops it."""
         self._work = work
-        work.task = doing = asyncio.create_task(work.do(task, values))
+        work.task = doing = asyncio.create_task(work.do(begin))
         doing.add_done_callback(lambda _: work.events.put_nowait(None))
         try:
             while (event := await work.events.get()) is not None:

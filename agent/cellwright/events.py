@@ -62,9 +62,11 @@ class RunStarted(Event):
     origin: str = ""
     """Which folder the task was given in, as a hash: `recall` searches the runs of one folder."""
     parent: str | None = None
-    """Run id from which this one branched: it goes on there, with the same task."""
+    """Run id from which this one branched."""
     parent_step: int | None = None
     """The last step of the parent that still holds; 0 for none."""
+    goes_on: bool = False
+    """True when the parent's task is gone on with, so that it is not given again."""
     caller: str | None = None
     """Run id of the agent that called this one as a tool."""
     version: str = ""

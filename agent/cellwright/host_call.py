@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .errors import ToolCallError, nearest
-from .events import ToolCalled, ToolProgress
+from .events import InputGiven, ToolCalled, ToolProgress
 from .sandbox.base import Call, CallResult, Raised, Returned
 
 if TYPE_CHECKING:
     from .loop import Work
+
+
+AskLine = Callable[[str, bool], Awaitable[str]]
+"""Prompt, and whether to hide what is typed -> the line."""
 
 
 async def call_tool(work: Work, call: Call) -> CallResult:
@@ -41,3 +46,16 @@ async def call_tool(work: Work, call: Call) -> CallResult:
         )
     )
     return result
+
+
+def on_record(work: Work, ask: AskLine | None) -> AskLine | None:
+    """`ask`, and what was typed is put on record, unless it was not to be shown."""
+    if ask is None:
+        return None
+
+    async def asked(prompt: str, hidden: bool) -> str:
+        line = await ask(prompt, hidden)
+        await work.emit(InputGiven(step=work.step, prompt=prompt, value=None if hidden else line))
+        return line
+
+    return asked

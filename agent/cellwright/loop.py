@@ -14,28 +14,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import __version__, events
 from .asking import StreamedReply
+from .called import how_it_was_stopped, meter_for
 from .checks import refused
 from .errors import CellwrightError, JournalError, UsageError
 from .guard import same_failures
-from .host_call import call_tool
+from .host_call import call_tool, on_record
 from .identity import new_id
 from .last_words import say_best_answer, take_as_answer
-from .limits import Exceeded, Limits, Meter
+from .limits import Exceeded, Limits
 from .models.base import Model, Sampling
 from .observations import CUT_CODE, REPEATED, describe, ending
 from .outputs import CellOutput
 from .run import Run
-from .sandbox.base import (
-    AtHand,
-    Callbacks,
-    Execution,
-    Failed,
-    Finished,
-)
+from .sandbox.base import AtHand, Callbacks, Execution, Failed, Finished
 from .secrets import redacted
 
 if TYPE_CHECKING:
@@ -59,29 +54,28 @@ class Work:
     def __init__(self, agent: CodeAgent, model: Model | None, limits: Limits) -> None:
         self.agent = agent
         self.model = model
-        self.meter = Meter(limits)
         self.run = Run()
         self.run_id = new_id()
         self.caller = CURRENT.get()
+        self.meter = meter_for(limits, self.caller)
         self.task: asyncio.Task[None] | None = None
         self.events: asyncio.Queue[events.Event | None] = asyncio.Queue()
-        self.step = 0
-        self._seq = 0
+        self.step = self.seq = 0
         self._journal = agent.open_journal()
         self._at_hand = AtHand()
-        self._stopped = False
+        self.is_stopped = False
 
     def stop(self) -> None:
         """End with status `interrupted`; what is open is closed first."""
-        if self.task and not self._stopped:
-            self._stopped = True
+        if self.task and not self.is_stopped:
+            self.is_stopped = True
             self.task.cancel()
 
     async def emit(self, event: events.Event) -> None:
         """Number the event, remember it, and wait until everybody has heard it."""
-        event = redacted(replace(event, seq=self._seq, time=time.time()))
+        event = redacted(replace(event, seq=self.seq, time=time.time()))
         if not event.is_live:
-            self._seq += 1
+            self.seq += 1
             self.run.add(event)
             if self.agent.memory:
                 self.agent.memory.add(event)
@@ -99,19 +93,20 @@ class Work:
 
     # ---- a task -------------------------------------------------------------------------------------------------
 
-    async def do(self, task: str, values: Sequence[events.ValuePut]) -> None:
-        """The whole run: begin, take steps until it ends, say how it ended. Without a model, `task` is code to run."""
+    async def do(self, begin: Callable[[Work], Awaitable[None]]) -> None:
+        """The whole run: begin, take steps until it ends, say how it ended. Without a model, to begin is all."""
         status: events.Status = "success"
         reason = ""
         CURRENT.set(self)
         try:
-            await self._begin(task, values)
-            await (self._steps(self.model) if self.model else self._by_hand(task))
+            await begin(self)
+            if self.model:
+                await self._steps(self.model)
         except Exceeded as limit:
             status, reason = limit.status, limit.reason
             await say_best_answer(self, limit)
         except asyncio.CancelledError:
-            status, reason = "interrupted", "Stopped by the user."
+            status, reason = how_it_was_stopped(self)
             self._uncancel()
         except CellwrightError as error:
             status, reason = "failed", str(error)
@@ -142,13 +137,18 @@ class Work:
             self.step += 1
             for prepare in self.agent.before_step:
                 await prepare(self)
-            code = await self._propose(await self.ask(model))
-            if code is None:
-                await self._no_action()
-            elif await self._decide(code):
-                await self._act(code)
+            await self.take(await self.ask(model))
 
-    async def _begin(self, task: str, values: Sequence[events.ValuePut]) -> None:
+    async def take(self, asked: StreamedReply) -> None:
+        """Do what the reply says."""
+        code = await self._propose(asked)
+        if code is None:
+            await self._no_action()
+        elif await self._decide(code):
+            await self.act(code)
+
+    async def begin(self, task: str, values: Sequence[events.ValuePut] = (), **more: Any) -> None:
+        """Start the sandbox, put the values in, and say that the run has begun; `more`: fields of `RunStarted`."""
         agent, model, is_fresh = self.agent, self.model, False
         if model:
             model.warm_up()
@@ -168,6 +168,8 @@ class Work:
             author="agent" if model else "person",
             context=describe(self._at_hand),
             images=agent.images if model else (),
+            files=agent.files,
+            origin=agent.origin,
             model=model.name if model else "",
             tools=tools,
             limits=self.meter.limits,
@@ -178,7 +180,7 @@ class Work:
             version=__version__,
         )
         agent.instance = facts.instance
-        await self.emit(started)
+        await self.emit(replace(started, **more))
         for value in values:
             await self.emit(value)
 
@@ -242,11 +244,11 @@ class Work:
         await self.emit(events.ActionDecided(step=self.step, verdict="approved", by="auto", code=code))
         return True
 
-    async def _act(self, code: str) -> None:
+    async def act(self, code: str) -> None:
         """Run the code; what it shows, and how it ends, are events."""
         agent, limits = self.agent, self.meter.limits
         left = [seconds for seconds in (limits.action_seconds, self.meter.seconds_left()) if seconds is not None]
-        callbacks = Callbacks(self._output, lambda call: call_tool(self, call), agent.on_input)
+        callbacks = Callbacks(self._output, lambda call: call_tool(self, call), on_record(self, agent.on_input))
         begun = time.monotonic()
         try:
             execution = await agent.sandbox.run(code, callbacks, min(left) if left else None)
@@ -288,8 +290,10 @@ class Work:
     async def _output(self, output: CellOutput) -> None:
         await self.emit(events.Output(step=self.step, output=output))
 
-    async def _by_hand(self, code: str) -> None:
+    async def by_hand(self, code: str) -> None:
+        """Run a person's own code."""
+        await self.begin(code)
         self.step = 1
         await self.emit(events.ActionProposed(step=1, thought="", code=code))
         await self.emit(events.ActionDecided(step=1, verdict="approved", by="person", code=code))
-        await self._act(code)
+        await self.act(code)

@@ -63,14 +63,14 @@ class Memory:
             if event.is_fresh:
                 self.forget()
             before, self._run = self._run, Run([event])
-            if event.author == "agent":
+            if event.author == "agent" and not event.goes_on:
                 self._append(Message("user", how_it_ended(before) + task_text(event), images=event.images))
             return
         self._run.add(event)
         if self._run.started is None:
             return
         if self._run.started.author == "person":
-            if isinstance(event, RunEnded):
+            if isinstance(event, RunEnded) and self._run.started.parent is None:
                 self._append(
                     Message("user", f"The user ran this:\n```python\n{self._run.task}\n```\n{self._observed()}")
                 )

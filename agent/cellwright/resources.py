@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from .errors import SandboxError
+from .facts import FileFacts
+from .identity import origin_of
 from .images import Image
+from .managed import agents_among, close_sandboxes
 from .models.base import Model
 from .sandbox.base import Sandbox
+from .tools import Tool
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -25,8 +33,17 @@ class Resources:
         self.model = model
         self.sandbox: Sandbox = sandbox or _child_kernel()
         self.journal = journal
+        self.tools: dict[str, Tool] = {}
+        self._starting: asyncio.Task[None] | None = None
         self.images: tuple[Image, ...] = ()
         """Of the task that is being done."""
+        self.files: tuple[FileFacts, ...] = ()
+        """Those that were handed over with it."""
+
+    @property
+    def origin(self) -> str:
+        """The current folder, as a hash."""
+        return origin_of(Path.cwd())
 
     async def chosen_model(self) -> Model:
         """The model that answers, found when it is first needed. Raises `ModelError`."""
@@ -47,12 +64,30 @@ class Resources:
         return self.journal
 
     def warm_up(self) -> None:
-        """Begin what takes seconds in the background. Returns at once."""
-        if self.model is not None and not isinstance(self.model, str):
-            self.model.warm_up()
+        """Begin in the background what takes seconds, of managed agents, too: weights, imports, sandboxes.
+
+        Returns at once. Sandboxes are started where a loop runs.
+        """
+        for model in (self.model, *(agent.model for agent in agents_among(self.tools.values()))):
+            if model is not None and not isinstance(model, str):
+                model.warm_up()
+        with suppress(RuntimeError):  # no loop runs: they start when they are needed
+            asyncio.get_running_loop()
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.create_task(self._start_sandboxes())
+
+    async def _start_sandboxes(self) -> None:
+        sandboxes = [self.sandbox, *(agent.sandbox for agent in agents_among(self.tools.values()))]
+        for sandbox in sandboxes:
+            with suppress(SandboxError):  # it is said when code is to run
+                await sandbox.start()
 
     async def aclose(self) -> None:
-        """End the sandbox, and release what the model holds."""
+        """End the sandbox and those of managed agents that nobody uses, and release what the model holds."""
+        if self._starting:
+            self._starting.cancel()
+            await asyncio.wait({self._starting})
+        await close_sandboxes(agents_among(self.tools.values()))
         await self.sandbox.close()
         if self.model is not None and not isinstance(self.model, str):
             await self.model.aclose()

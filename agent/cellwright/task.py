@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import UsageError, WorkspaceError
 from .events import ValuePut
+from .facts import FileFacts
 from .images import as_images
+from .sandbox.base import Sandbox
 
-__all__ = ["as_images", "checked_task", "encoded_values", "named_files"]
+__all__ = ["as_images", "checked_task", "encoded_values", "handed_over", "named_files"]
 
 SEARCHED_CHARACTERS = 10_000
 """So much of a task is searched for names of files."""
@@ -57,3 +61,20 @@ def named_files(task: str, folder: Path) -> Sequence[Path]:
                 found[path.resolve()] = None
                 break
     return list(found)
+
+
+async def handed_over(sandbox: Sandbox, files: Sequence[Path]) -> tuple[FileFacts, ...]:
+    """Bring the person's files into the sandbox; what they were then. Raises `WorkspaceError`."""
+    names = await sandbox.bring(files)
+    return tuple(await asyncio.to_thread(lambda: [file_facts(*pair) for pair in zip(files, names, strict=True)]))
+
+
+def file_facts(path: Path, name: str) -> FileFacts:
+    """Size and hash of a file. Raises `WorkspaceError` where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        # Without isolation code reads a file where it is; the whole path is nobody's business but the person's.
+        return FileFacts(path.name if Path(name).is_absolute() else name, path.stat().st_size, digest)
+    except OSError as error:
+        raise WorkspaceError(f"{path} can't be read: {error.strerror}.") from error

@@ -39,7 +39,7 @@ class ToolCallingWork(Work):
         self._calls = asked.calls or calls_in(asked.scanner.text)
         return code
 
-    async def _act(self, code: str) -> None:
+    async def act(self, code: str) -> None:
         begun, note = time.monotonic(), ""
         finals = [call for call in self._calls if call.name == FINAL_ANSWER]
         try:

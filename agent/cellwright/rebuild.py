@@ -1,0 +1,175 @@
+"""A sandbox's state, built anew from the record: what ran before runs again, and no model is asked.
+
+Values are put in, files handed over, and every action that ran to its end is run once more, in order, in a fresh
+sandbox. Tools are not called: each call is answered with what it returned then, so nothing outside happens twice; lines
+that a person typed are answered likewise. What can't be brought back is named, never passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import WorkspaceError
+from .events import Event, InputGiven, ToolCalled, ValuePut
+from .lineage import Part
+from .outputs import CellOutput, Failure, Json, plain_text, show
+from .run import Run, Step
+from .sandbox.base import Call, Callbacks, CallResult, Execution, Failed, Finished, Raised, Returned, Sandbox
+from .task import file_facts
+
+GRACE_SECONDS = 30.0
+"""So much longer than at first an action may take, besides twice its time."""
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What came of it."""
+
+    steps: int = 0
+    """So many actions ran again."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be brought back, a line each."""
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        said = f"The sandbox was rebuilt: {self.steps} step{'' if self.steps == 1 else 's'} ran again."
+        return " ".join([said, *self.notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """An action that ran again."""
+
+    execution: Execution
+    outputs: Sequence[CellOutput]
+
+
+class Recorded:
+    """Answers calls of tools, and of `input`, from what is on record."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._calls = [event for event in events if isinstance(event, ToolCalled)]
+        self._lines = [event for event in events if isinstance(event, InputGiven)]
+        self.differs: list[str] = []
+        """Calls that are not on record."""
+
+    async def call(self, call: Call) -> CallResult:
+        """What that call returned, or raised."""
+        for index, known in enumerate(self._calls):
+            if known.name == call.name and _same(known, call):
+                del self._calls[index]
+                return Raised(known.error) if known.error is not None else Returned(known.result)
+        self.differs.append(call.name)
+        return Raised(f"There is no record, or no further one, of this call of {call.name}; tools are not run again.")
+
+    async def line(self, prompt: str, hidden: bool) -> str:
+        """What the person typed; nothing where it was not to be shown."""
+        for index, known in enumerate(self._lines):
+            if known.prompt == prompt:
+                del self._lines[index]
+                return known.value or ""
+        self.differs.append("input")
+        return ""
+
+
+async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path) -> Rebuilt:
+    """Bring a fresh sandbox to the state in which `parts` left theirs. folder: where the person's files are.
+
+    Raises `SandboxUnavailable`.
+    """
+    done = Rebuilt()
+    for part in parts:
+        run = part.run
+        if run.started is None:
+            continue
+        if run.started.state_lost:
+            await sandbox.restart()  # as it was then: without variables, but with the files of before
+        await _hand_over(sandbox, run, folder, done)
+        await sandbox.offer(run.started.tools)
+        for value in (event for event in run.events if isinstance(event, ValuePut)):
+            await sandbox.put(value.name, value.form, value.value)
+        for step in part.steps:
+            await _redo(sandbox, run, step, done)
+    return done
+
+
+async def redo(sandbox: Sandbox, run: Run, step: Step, recorded: Recorded) -> Redone:
+    """Run the action of a step again, its tools answered from the record. Raises `SandboxUnavailable`."""
+    outputs: list[CellOutput] = []
+
+    async def take(output: CellOutput) -> None:
+        show(outputs, output)
+
+    execution = await sandbox.run(
+        step.code, Callbacks(take, recorded.call, recorded.line), step.seconds * 2 + GRACE_SECONDS
+    )
+    return Redone(execution, outputs)
+
+
+def recorded(run: Run, step: Step) -> Recorded:
+    """What is on record of the calls that a step made."""
+    return Recorded([event for event in run.events if getattr(event, "step", None) == step.number])
+
+
+async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt) -> None:
+    which = f"Step {step.number} of {run.task.splitlines()[0][:60]!r}" if run.task else f"Step {step.number}"
+    if step.decided is None or step.outcome == "denied":
+        return
+    if getattr(step.finished, "state_lost", False):
+        await sandbox.restart()
+        return
+    if step.outcome not in ("ok", "error"):
+        done.notes.append(f"{which} had not run to its end, so what it had done by then is missing.")
+        return
+    answers = recorded(run, step)
+    again = await redo(sandbox, run, step, answers)
+    done.steps += 1
+    if not isinstance(again.execution, Finished | Failed):
+        done.notes.append(f"{which} did not end as it had: {_how(again)}.")
+    elif _failure(again.outputs) != _failure(step.outputs):
+        done.notes.append(f"{which} ended otherwise than at first: {_how(again)}.")
+    elif _shown(again.outputs) != _shown(step.outputs):
+        done.notes.append(f"{which} showed something else than at first; its variables may differ, too.")
+    if answers.differs:
+        done.notes.append(f"{which} called {', '.join(sorted(set(answers.differs)))} otherwise than at first.")
+
+
+async def _hand_over(sandbox: Sandbox, run: Run, folder: Path, done: Rebuilt) -> None:
+    """Bring the files that the run was given, where they are still what they were."""
+    assert run.started is not None
+    for file in run.started.files:
+        path = folder / file.name
+        try:
+            now = file_facts(path, file.name)
+            await sandbox.bring([path])
+        except WorkspaceError:
+            done.notes.append(f"The file {file.name} is gone.")
+            continue
+        if now.sha256 != file.sha256:
+            done.notes.append(f"The file {file.name} is not what it was.")
+
+
+def _same(known: ToolCalled, call: Call) -> bool:
+    return _plain([known.args, known.kwargs]) == _plain([call.args, call.kwargs])
+
+
+def _plain(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _failure(outputs: Sequence[CellOutput]) -> tuple[str, str] | None:
+    failed = next((output for output in reversed(outputs) if isinstance(output, Failure)), None)
+    return (failed.ename, failed.evalue) if failed else None
+
+
+def _shown(outputs: Sequence[CellOutput]) -> Json:
+    return [plain_text(output) for output in outputs if not isinstance(output, Failure)]
+
+
+def _how(again: Redone) -> str:
+    failed = _failure(again.outputs)
+    return f"{failed[0]}: {failed[1]}" if failed else type(again.execution).__name__.lower()

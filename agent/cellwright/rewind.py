@@ -1,0 +1,280 @@
+"""Going back, and going on: undo, branch, edit a step, resume a run whose process was killed.
+
+Each begins a fresh sandbox and rebuilds in it what still holds (`rebuild.py`), lets the conversation end there, and
+puts on record what was done. Runs are never changed: one that branches names its parent, one that is resumed shows the seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .asking import StreamedReply
+from .errors import UsageError
+from .events import ActionDecided, ActionFinished, ActionProposed, Event, RunResumed, Told
+from .lineage import Part, holding
+from .loop import Work
+from .memory import Memory
+from .models.base import Model, Sampling
+from .rebuild import Rebuilt, rebuild
+from .run import Run, Step
+
+if TYPE_CHECKING:
+    from .agent import CodeAgent
+    from .journal import Journal
+
+NOT_REPEATED = (
+    "This was under way when the process was killed. It is not repeated by itself; what it had done by then may be "
+    "missing or half done."
+)
+
+
+async def undo(agent: CodeAgent, steps: int = 1) -> Run:
+    """Take back the last steps of the conversation: variables, files and memory are as before them.
+
+    The run that says so on record; its `RunResumed.note` names what can't be taken back. The task whose steps were
+    taken back is not gone on with: give the next one, or `branch`. Raises `UsageError`, `SandboxUnavailable`.
+    """
+    _at_rest(agent)
+    parts = holding(await _conversation(agent))
+    at, last = _before_last(parts, steps)
+    undone = f"undo {steps}"
+    return await _collected(_from(agent, parts, at, last, task=undone, author="person", is_over=True))
+
+
+async def branch(
+    agent: CodeAgent, step: int, instruction: str = "", *, code: str | None = None, run_id: str = "", **options: Any
+) -> AsyncGenerator[Event]:
+    """Go back to before a step of a run, and on from there in another way; yields what happens.
+
+    step: from 1. instruction: what the model is told. code: a person's own code for that step instead of the model's.
+    run_id: the last run by default. options: `limits`. Raises `UsageError`, `SandboxUnavailable`.
+    """
+    _at_rest(agent)
+    runs = await _conversation(agent)
+    run = _chosen(runs, run_id)
+    if not any(known.number == step for known in run.steps):
+        numbers = ", ".join(str(known.number) for known in run.steps) or "none"
+        raise UsageError(f"There is no step {step} in run {run.id}; it has {numbers}.")
+    parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
+    async with aclosing(
+        _from(agent, parts, len(parts) - 1, step - 1, task=run.task, instruction=instruction, code=code, **options)
+    ) as events:
+        async for event in events:
+            yield event
+
+
+async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> AsyncGenerator[Event]:
+    """Go on with a run whose process was killed, from where its record ends; yields what happens.
+
+    Without a model call the sandbox is rebuilt. An action that was under way is reported, not repeated. A run that
+    ended without an answer (out of steps, stopped, ...) goes on as a branch of it. options: `limits`, for all of it.
+    Raises `UsageError` for a run that has its answer, `JournalError`, `SandboxUnavailable`.
+    """
+    _at_rest(agent)
+    journal = _journal(agent)
+    run = await (journal.latest() if run_id == "latest" else journal.run(run_id))
+    started = run.started
+    if started is None or started.author == "person" or started.caller:
+        raise UsageError(f"Run {run.id} is not a task that was given to this agent, so it can't be gone on with.")
+    if run.status == "success":
+        raise UsageError(f"Run {run.id} has its answer. Give the next task instead.")
+    agent.conversation = started.conversation
+    if run.ended:
+        runs = await _conversation(agent)
+        parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
+        events = _from(agent, parts, len(parts) - 1, _last_number(run), task=run.task, **options)
+    else:
+        events = _go_on(agent, run, **options)
+    async with aclosing(events) as happening:
+        async for event in happening:
+            yield event
+
+
+# ---- from a step on -------------------------------------------------------------------------------------------------
+
+
+async def _from(
+    agent: CodeAgent,
+    parts: Sequence[Part],
+    at: int,
+    last: int,
+    *,
+    task: str,
+    instruction: str = "",
+    code: str | None = None,
+    author: Any = "agent",
+    is_over: bool = False,
+    limits: Any = None,
+) -> AsyncGenerator[Event]:
+    """A run that takes off after step `last` of the part `at`; `is_over`: it only goes back."""
+    kept = [*parts[:at], Part(parts[at].run, last)]
+    gone = [*_after(parts[at], last), *(step for part in parts[at + 1 :] for step in part.steps)]
+    model = None if is_over else await agent.chosen_model()
+    work = agent.work_class(agent, model, limits or agent.limits)
+
+    async def begin(work: Work) -> None:
+        done = await _put_back(agent, kept)
+        done.notes += _outside(gone)
+        await work.begin(task, author=author, parent=parts[at].run.id, parent_step=last, goes_on=not is_over)
+        work.step = last
+        await work.emit(RunResumed(step=last, note=done.text))
+        if done.notes and not is_over:
+            await work.emit(Told(step=last + 1, text=done.text, by="rewind"))
+        if instruction:
+            await work.emit(Told(step=last + 1, text=instruction, by="person"))
+        if code is not None:
+            await _by_person(work, code)
+
+    async with aclosing(agent.done_by(work, begin)) as events:
+        async for event in events:
+            yield event
+
+
+async def _by_person(work: Work, code: str) -> None:
+    """The next step is a person's."""
+    work.step += 1
+    work.meter.steps += 1
+    await work.emit(Told(step=work.step, text=f"The user wrote this step:\n```python\n{code}\n```", by="person"))
+    await work.emit(ActionProposed(step=work.step, thought="", code=code))
+    await work.emit(ActionDecided(step=work.step, verdict="edited", by="person", code=code))
+    await work.act(code)
+
+
+# ---- after a crash --------------------------------------------------------------------------------------------------
+
+
+async def _go_on(agent: CodeAgent, run: Run, limits: Any = None) -> AsyncGenerator[Event]:
+    """The run itself goes on, its record with it."""
+    assert run.started is not None
+    model = await agent.chosen_model()
+    runs = await _conversation(agent)
+    parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
+    work = agent.work_class(agent, model, limits or run.started.limits)
+    work.run, work.run_id, work.step = run, run.id, _last_number(run)
+    work.seq = run.events[-1].seq + 1
+    totals = run.totals
+    work.meter.add_reply(totals.usage, totals.cost if totals.cost_known else None)
+    work.meter.steps = totals.steps
+    work.meter.started -= totals.seconds
+
+    async def begin(work: Work) -> None:
+        done = await _put_back(agent, parts)
+        facts = await agent.sandbox.start()
+        await agent.sandbox.offer(tuple(tool.facts for tool in agent.tools.values()))
+        agent.instance = facts.instance
+        agent.memory_for(model)
+        await work.emit(RunResumed(step=work.step, note=done.text, sandbox=facts))
+        if done.notes:
+            await work.emit(Told(step=work.step + 1, text=done.text, by="rewind"))
+        await _finish_step(work, model)
+
+    async with aclosing(agent.done_by(work, begin)) as events:
+        async for event in events:
+            yield event
+
+
+async def _finish_step(work: Work, model: Model) -> None:
+    """Bring the step that was under way to its end: what was paid for is used, what ran is not run again."""
+    step = work.run.steps[-1] if work.run.steps else None
+    if step is None or step.finished is not None or work.run.answered is not None:
+        return
+    if step.decided is not None:
+        await work.emit(ActionFinished(step=step.number, outcome="interrupted", seconds=0.0, note=NOT_REPEATED))
+    elif step.reply is not None:
+        assert work.agent.memory is not None
+        asked = StreamedReply(model, work.agent.memory, Sampling(), work.agent.reply_format.scanner())
+        asked.scanner.feed(step.reply.text)
+        asked.calls += step.reply.calls
+        await work.take(asked)
+
+
+# ---- what both do ---------------------------------------------------------------------------------------------------
+
+
+async def _put_back(agent: CodeAgent, parts: Sequence[Part]) -> Rebuilt:
+    """Sandbox and memory as `parts` left them."""
+    agent.memory = _remembered(agent, parts)
+    old, agent.sandbox = agent.sandbox, agent.sandbox.another()
+    await old.close()
+    facts = await agent.sandbox.start()
+    done = await rebuild(agent.sandbox, parts, Path.cwd())
+    results = getattr(agent, "results", None)
+    if isinstance(results, dict):  # of a tool-calling agent: they are its variables
+        results.clear()
+        for part in parts:
+            for step in part.steps:
+                results.update({f"result_{n}": call.result for n, call in enumerate(step.calls, 1) if call.call_id})
+    agent.instance = facts.instance
+    return done
+
+
+def _remembered(agent: CodeAgent, parts: Sequence[Part]) -> Memory | None:
+    """What the model has been told of the parts; its head comes with the next request."""
+    memory = Memory([])
+    for part in parts:
+        for event in part.events:
+            memory.add(event)
+    memory.overflow = None
+    return memory if memory.has_task else None
+
+
+def _before_last(parts: Sequence[Part], steps: int) -> tuple[int, int]:
+    """The part, and the last step of it that stays, when so many steps are taken back. Raises `UsageError`."""
+    if steps < 1:
+        raise UsageError(f"How many steps? A number from 1, not {steps}.")
+    left = steps
+    for at in range(len(parts) - 1, -1, -1):
+        numbers = [step.number for step in parts[at].steps if step.finished]
+        if left <= len(numbers):
+            return at, ([0, *numbers])[len(numbers) - left]
+        left -= len(numbers)
+    raise UsageError(f"There are only {steps - left} steps to take back.")
+
+
+def _after(part: Part, last: int) -> list[Step]:
+    return [step for step in part.steps if step.number > last]
+
+
+def _outside(gone: Sequence[Step]) -> list[str]:
+    """What the steps that are gone did outside of the sandbox: it stays as it is."""
+    names = [call.name for step in gone for call in step.calls if call.error is None]
+    if not names:
+        return []
+    counted = ", ".join(f"{name} ({names.count(name)})" for name in dict.fromkeys(names))
+    return [f"Not taken back: what tools did outside of the sandbox: {counted}."]
+
+
+def _last_number(run: Run) -> int:
+    return max((step.number for step in run.steps if step.reply or step.decided), default=0)
+
+
+def _chosen(runs: Sequence[Run], run_id: str) -> Run:
+    """The run of that id, or the last one of an agent. Raises `UsageError`."""
+    for run in reversed(runs):
+        if run.started and (run.id.startswith(run_id) if run_id else run.started.author == "agent"):
+            return run
+    raise UsageError(f"There is no run {run_id!r} in this conversation." if run_id else "There was no run yet.")
+
+
+async def _conversation(agent: CodeAgent) -> list[Run]:
+    return await _journal(agent).conversation(agent.conversation)
+
+
+def _journal(agent: CodeAgent) -> Journal:
+    journal = agent.open_journal()
+    if journal is None:
+        raise UsageError("This agent keeps no journal, so there is nothing to go back to.")
+    return journal
+
+
+def _at_rest(agent: CodeAgent) -> None:
+    if agent.is_working:
+        raise UsageError("This agent is at work; wait for it, or stop it.")
+
+
+async def _collected(events: AsyncGenerator[Event]) -> Run:
+    async with aclosing(events):
+        return Run([event async for event in events if not event.is_live])
