@@ -82,6 +82,11 @@ class Meter:
         limits, spent = self.limits, self.totals()
         if limits.steps is not None and spent.steps >= limits.steps:
             raise Exceeded("out_of_steps", f"No answer after {spent.steps} steps; `--max-steps` raises the limit.")
+        self.before_spending()
+
+    def before_spending(self) -> None:
+        """Raise `Exceeded` when no tokens, money or time are left; steps may be."""
+        limits, spent = self.limits, self.totals()
         if limits.tokens is not None and spent.usage.total >= limits.tokens:
             raise Exceeded("out_of_tokens", f"{spent.usage.total} tokens are spent; `--max-tokens` raises the limit.")
         if limits.cost is not None and spent.cost >= limits.cost:
