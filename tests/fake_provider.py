@@ -3,6 +3,10 @@
     async with FakeProvider("cut") as provider:
         model = LiteLLMModel("openai/x", api_base=provider.base_url, api_key="k")
 
+At `/v1/messages` it speaks Anthropic's, whatever the mode, without function calls:
+
+    LiteLLMModel("anthropic/claude-sonnet-4-5", api_base=provider.anthropic_url, api_key="k")
+
 Modes: `ok` streams `reply` · `wrong_key` 401 · `unknown_model` 404 · `busy_once` 429 with Retry-After, then ok ·
 `broken` 500 always · `context` 400, too long · `cut` half a reply, then the connection drops · `slow` waits `delay`
 seconds before the first token · `endless` never ends · `malformed` a chunk that is no JSON · `reasoning` thinks first ·
@@ -32,6 +36,12 @@ USAGE = {
     "total_tokens": 120,
     "prompt_tokens_details": {"cached_tokens": 64},
     "completion_tokens_details": {"reasoning_tokens": 8},
+}
+ANTHROPIC_USAGE = {
+    "input_tokens": 10,
+    "cache_creation_input_tokens": 200,
+    "cache_read_input_tokens": 3000,
+    "output_tokens": 40,
 }
 _REFUSALS = {
     "wrong_key": (401, "Incorrect API key provided", "invalid_api_key"),
@@ -74,6 +84,7 @@ class FakeProvider:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         host, port = self._server.sockets[0].getsockname()[:2]
         self.base_url = f"http://{host}:{port}/v1"
+        self.anthropic_url = f"http://{host}:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -112,7 +123,8 @@ class FakeProvider:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         await writer.drain()
         gone = asyncio.create_task(reader.read())  # ends when the client closes its side
-        sending = asyncio.create_task(self._send(writer))
+        is_anthropic = head.partition("\r\n")[0].split()[1].endswith("/messages")
+        sending = asyncio.create_task(self._send(writer, self._events() if is_anthropic else self._lines()))
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
@@ -127,8 +139,8 @@ class FakeProvider:
                 task.cancel()
             await asyncio.gather(gone, sending, return_exceptions=True)
 
-    async def _send(self, writer: asyncio.StreamWriter) -> None:
-        async for line in self._lines():
+    async def _send(self, writer: asyncio.StreamWriter, lines: AsyncIterator[str]) -> None:
+        async for line in lines:
             data = f"data: {line}\n\n".encode()
             writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
             await writer.drain()
@@ -137,6 +149,20 @@ class FakeProvider:
         if self.mode != "cut":
             writer.write(b"0\r\n\r\n")
             await writer.drain()
+
+    async def _events(self) -> AsyncIterator[str]:
+        """The reply in Anthropic's protocol ("Streaming messages")."""
+        reply = self.reply if isinstance(self.reply, str) else self.reply(self.requests[-1])
+        usage = ANTHROPIC_USAGE if self.usage is USAGE else self.usage
+        message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "content": []}
+        yield json.dumps({"type": "message_start", "message": {**message, "usage": usage}})
+        yield json.dumps({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+        for at in range(0, len(reply), 6):
+            delta = {"type": "text_delta", "text": reply[at : at + 6]}
+            yield json.dumps({"type": "content_block_delta", "index": 0, "delta": delta})
+        yield json.dumps({"type": "content_block_stop", "index": 0})
+        yield json.dumps({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage})
+        yield json.dumps({"type": "message_stop"})
 
     async def _lines(self) -> AsyncIterator[str]:
         reply = self.reply if isinstance(self.reply, str) else self.reply(self.requests[-1])

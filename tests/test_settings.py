@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from traitlets.config import Config
 
 from cellwright.doctor import examine
 from cellwright.errors import ConfigError, ModelFileError, ModelKeyError, NoModel, UnknownModel, UsageError
-from cellwright.models import choice
+from cellwright.models import choice, rates
 from cellwright.models.embedded import EmbeddedModel
-from cellwright.models.providers import loaded_litellm
+from cellwright.models.fallback import FallbackModel
+from cellwright.models.providers import LiteLLMModel, loaded_litellm
 from cellwright.settings import Settings, gather
+from fake_provider import FakeProvider
 
 
 @pytest.fixture(autouse=True)
@@ -234,3 +239,56 @@ def test_a_wrong_word_about_isolation_is_one_line(clean: Path, flags: dict[str, 
         gather(flags)
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
+
+
+# ---- rate -----------------------------------------------------------------------------------------------------------
+
+
+def test_requests_per_minute_are_set_like_everything_else(clean: Path) -> None:
+    assert gather().requests_per_minute is None
+    path = write_config(clean, requests_per_minute=30)
+    assert gather().sources == {"requests_per_minute": str(path)}
+    assert gather().requests_per_minute == 30
+    config = Config()
+    config.Cellwright.requests_per_minute = 25
+    assert gather(config=config).requests_per_minute == 25
+    os.environ["CELLWRIGHT_REQUESTS_PER_MINUTE"] = "20"
+    assert gather(config=config).requests_per_minute == 20
+    assert gather({"requests_per_minute": "10"}).requests_per_minute == 10
+    assert gather({"requests_per_minute": "none"}).requests_per_minute is None
+
+
+@pytest.mark.parametrize("value", ["0", "-3"])
+def test_a_rate_of_nothing_is_one_line(value: str) -> None:
+    said = f"--requests-per-minute: requests_per_minute must be 1 or more, or none to lift the limit, not '{value}'."
+    with pytest.raises(UsageError) as caught:
+        gather({"requests_per_minute": value})
+    assert str(caught.value) == said
+
+
+def test_a_rate_that_was_said_holds_for_all_models_of_that_name_until_another_is_said() -> None:
+    first, again, other = (LiteLLMModel(f"openai/{name}-of-settings") for name in ("a", "a", "b"))
+    both = FallbackModel(first, EmbeddedModel(), other)
+    rates.as_set(both, gather({"requests_per_minute": "7"}))
+    assert [model.limiter.requests_per_minute for model in (first, again, other)] == [7, 7, 7]
+    rates.as_set(first, gather())  # nothing is said, so nothing is changed
+    rates.as_set(other, gather({"requests_per_minute": "none"}))
+    assert (again.limiter.requests_per_minute, other.limiter.requests_per_minute) == (7, None)
+
+
+@pytest.mark.parametrize(("words", "status", "requests"), [((), 0, 2), (("--requests-per-minute", "1"), 1, 1)])
+async def test_a_rate_holds_a_run_of_the_command_line_back(
+    clean: Path, words: tuple[str, ...], status: int, requests: int
+) -> None:
+    def two_steps(request: dict[str, Any]) -> str:
+        has_begun = any(message["role"] == "assistant" for message in request["messages"])
+        return f"Go.\n```python\n{'final_answer(1)' if has_begun else 'print(1)'}\n```"
+
+    command = [str(Path(sys.executable).with_name("cellwright")), "run", "Count.", "--model", "openai/rated", *words]
+    async with FakeProvider(reply=two_steps) as provider:
+        access = {"OPENAI_API_KEY": "k", "OPENAI_API_BASE": provider.base_url, "OPENAI_BASE_URL": provider.base_url}
+        process = await asyncio.create_subprocess_exec(
+            *command, "--max-seconds", "12", env={**os.environ, **access}, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await asyncio.wait_for(process.wait(), 60) == status
+    assert len(provider.requests) == requests  # the second would have been sent after a minute

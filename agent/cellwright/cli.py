@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,6 +31,7 @@ from .outputs import Json
 if TYPE_CHECKING:
     from .agent import CodeAgent
     from .console import ConsoleView
+    from .events import Event
     from .journal import Journal
     from .run import Run
     from .settings import Settings
@@ -105,6 +106,7 @@ def cellwright(ctx: click.Context) -> None:
 @click.command()
 @click.argument("task")
 @click.option("--file", "-f", "files", multiple=True, help="A file that the task is about; may be given several times.")
+@click.option("--image", "-i", "images", multiple=True, help="An image for the model; may be given several times.")
 @click.option("--mcp", "mcp_file", help="A file of MCP servers, as editors write it.")
 @click.option("--tools", "tools", help="Tools that come along, e.g. web_search,visit_webpage.")
 @click.option("--export", "export_to", help="Write the audit notebook to this path.")
@@ -113,6 +115,7 @@ def run(
     task: str,
     *,
     files: tuple[str, ...],
+    images: tuple[str, ...],
     mcp_file: str | None,
     tools: str | None,
     export_to: str | None,
@@ -125,7 +128,8 @@ def run(
     writes to a folder of its own; it has no network.
     """
     target = _writable(export_to)
-    given = Given([existing_file(name) for name in files], mcp_file, tools)
+    pictures = [existing_file(name) for name in images]
+    given = Given([existing_file(name) for name in files], pictures, mcp_file, tools)
     return asyncio.run(_do(task, given, flags, target, as_json=as_json))
 
 
@@ -138,6 +142,7 @@ class Given:
     """What a task is given besides its text."""
 
     files: Sequence[Path]
+    images: Sequence[Path]
     mcp_file: str | None
     tools: str | None
 
@@ -147,8 +152,11 @@ async def _do(task: str, given: Given, flags: dict[str, Json], target: Path | No
 
     from .agent import CodeAgent
     from .console import ConsoleView
+    from .images import as_images
     from .mcp import McpServers, read_file
+    from .models import rates
     from .models.choice import choose
+    from .models.sight import must_see
     from .sandbox.child import ChildKernel
     from .settings import gather
     from .toolbox import Lent, toolbox_by_name
@@ -157,6 +165,10 @@ async def _do(task: str, given: Given, flags: dict[str, Json], target: Path | No
     # With --json the steps can still be watched: in a terminal, on stderr.
     console = Console(stderr=as_json, quiet=as_json and not sys.stderr.isatty(), highlight=False)
     choice = await choose(settings.model)
+    rates.as_set(choice.model, settings)
+    images = await as_images(given.images)
+    if images:
+        await must_see(choice.model)
     sandbox = ChildKernel(settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation)
     journal = _journal(settings)
     lent = Lent(sandbox=sandbox, folder=sandbox.workspace)
@@ -171,7 +183,8 @@ async def _do(task: str, given: Given, flags: dict[str, Json], target: Path | No
         async with agent:
             agent.warm_up()
             task = _with_files(task, await sandbox.bring(given.files))
-            done = await _watched(agent, task, settings, ConsoleView(console))
+            events = agent.stream(task, limits=settings.limits, images=images)
+            done = await _watched(agent, events, ConsoleView(console))
     if target:
         _write([done], target)
         console.print(f"Audit notebook: {target}", markup=False, soft_wrap=True)
@@ -180,12 +193,11 @@ async def _do(task: str, given: Given, flags: dict[str, Json], target: Path | No
     return {"success": 0, "interrupted": 130}.get(done.status, 1)
 
 
-async def _watched(agent: CodeAgent, task: str, settings: Settings, view: ConsoleView) -> Run:
-    """Do the task, showing it; Ctrl-C stops it and keeps what was done."""
+async def _watched(agent: CodeAgent, events: AsyncGenerator[Event], view: ConsoleView) -> Run:
+    """Let the agent do its task, showing it; Ctrl-C stops it and keeps what was done."""
     from .run import Run
 
     done = Run()
-    events = agent.stream(task, limits=settings.limits)
     with _on_interrupt(agent):
         try:
             view.wait("starting")

@@ -41,6 +41,7 @@ def settings_options() -> list[click.Option]:
         click.Option(["--max-tokens"], help="Tokens sent and written, over all replies."),
         click.Option(["--budget"], help="US dollars."),
         click.Option(["--action-seconds"], help="Wall time of one action, in seconds."),
+        click.Option(["--requests-per-minute"], help="Sent to a model by all agents together; none lifts it."),
         click.Option(["--instructions"], help="What the agent should keep in mind for every task."),
         click.Option(["--kernel-name"], help="The Jupyter kernelspec in which the code runs."),
         *sandbox_options(),

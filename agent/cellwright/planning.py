@@ -64,4 +64,9 @@ async def _plan(work: Work, template: str) -> None:
     work.meter.add_reply(usage, cost)
     seconds = time.monotonic() - begun
     await work.emit(Planned(step=work.step, text=text, usage=usage, cost=cost, seconds=seconds))
-    work.meter.before_reply()
+    # The step that the plan is for is counted already, but still to be taken: the last one, too.
+    work.meter.steps -= 1
+    try:
+        work.meter.before_reply()
+    finally:
+        work.meter.steps += 1

@@ -38,6 +38,8 @@ class Settings:
     """How the sandbox is fenced in."""
     instructions: str = ""
     """What the agent should keep in mind for every task."""
+    requests_per_minute: int | None = None
+    """Requests that a model is sent in any 60 seconds, by all agents of the process; None: as many as come up."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Name of a setting -> where its value was said; defaults are left out."""
 
@@ -60,6 +62,13 @@ def _count(value: Json) -> int | None:
     if number != int(number):
         raise ValueError("a whole number, or none to lift the limit")
     return int(number)
+
+
+def _rate(value: Json) -> int | None:
+    number = _count(value)
+    if number is not None and number < 1:
+        raise ValueError("1 or more, or none to lift the limit")
+    return number
 
 
 def _text(value: Json) -> str:
@@ -116,6 +125,7 @@ READERS: Mapping[str, Callable[[Json], Any]] = {
     "shm_size": _size,
     "journal": _path,
     "instructions": _text,
+    "requests_per_minute": _rate,
 }
 """Setting -> how its value is read; a `ValueError` says what it should have been."""
 LIMITS = {
@@ -179,7 +189,7 @@ def _known(said: Mapping[str, Json], source: str) -> dict[str, Json]:
 
 
 def _read(name: str, value: Json, source: str, error: type[ConfigError | UsageError] = ConfigError) -> Any:
-    if value is None and name in (*LIMITS, *ISOLATION):
+    if value is None and name in (*LIMITS, *ISOLATION, "requests_per_minute"):
         return None
     try:
         return READERS[name](value)

@@ -23,6 +23,7 @@ from ..errors import ConfigError, ContextFull, ModelError, ModelKeyError, ModelU
 from ..facts import Usage
 from ..outputs import Json
 from .base import Message, ReplyEnd, ReplyPart, Sampling
+from .cache_marks import marked, wants_marks
 from .chat_form import Heard, as_dicts
 from .failures import is_passing, reason, retry_after
 from .rates import Limiter, limiter
@@ -65,7 +66,8 @@ class LiteLLMModel:
             if value is not None and value < 1:
                 raise ConfigError(f"{setting} must be 1 or more, not {value}.")
         self._name = name
-        self._limiter = limiter(name, api_base or "", requests_per_minute=requests_per_minute, concurrency=concurrency)
+        self.limiter = limiter(name, api_base or "", requests_per_minute=requests_per_minute, concurrency=concurrency)
+        """Shared by all models of that name at that address."""
         self._sees = sees
         self._shown = shown_as or name
         self._sampling = sampling or Sampling()
@@ -108,16 +110,25 @@ class LiteLLMModel:
         if keys:
             raise ModelKeyError(self._shown, keys[-1:] if provider == "gemini" else keys)  # gemini takes either
 
+    async def sees(self) -> bool:
+        """True when it takes images, as far as is known."""
+        if self._sees is None:
+            self._sees = await sees_images(self._name)
+        return self._sees
+
     async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[ReplyPart]:
         """The reply to `messages`, piece by piece, then one `ReplyEnd`. Raises `ModelError`."""
         litellm = await loaded_litellm()
         await self.check()
         if "tools" in sampling.more and find_spec("mcp") is None:  # litellm imports it for every call with functions
             raise ModelUnavailable(self._shown, "Function calls need the package mcp: `pip install 'cellwright[mcp]'`.")
-        if self._sees is None and any(message.images for message in messages):
-            self._sees = await sees_images(self._name)
-        async with self._limiter.place():
-            opened = await self._open_with_retries(litellm, self._request(messages, sampling))
+        if any(message.images for message in messages):
+            await self.sees()
+        request = self._request(messages, sampling)
+        if wants_marks(litellm, self._name, _provider(litellm, self._name)):
+            request["messages"] = marked(request["messages"])
+        async with self.limiter.place():
+            opened = await self._open_with_retries(litellm, request)
             heard = opened.heard
             try:
                 for part in opened.parts:
@@ -198,7 +209,7 @@ class LiteLLMModel:
             reraise=True,
         )
         try:
-            return await retrying(_open, litellm, request, self._limiter)
+            return await retrying(_open, litellm, request, self.limiter)
         except litellm.exceptions.openai.OpenAIError as error:
             tries = int(retrying.statistics.get("attempt_number", 1))
             raise self._worded(litellm, error, tries) from error

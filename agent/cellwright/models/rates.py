@@ -13,6 +13,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from .base import Model
 
 MINUTE = 60.0
 """Seconds in which requests are counted."""
@@ -120,3 +125,14 @@ def limiter(
         shared.concurrency = concurrency
         shared.admit()
     return shared
+
+
+def as_set(model: Model, settings: Settings) -> None:
+    """Let the model be asked as often as settings say, if they say so: it holds until another number is said.
+
+    Of several models each gets that allowance. A model without a provider, e.g. the embedded one, needs none.
+    """
+    if "requests_per_minute" in settings.sources:
+        for one in getattr(model, "models", (model,)):
+            if isinstance(shared := getattr(one, "limiter", None), Limiter):
+                shared.requests_per_minute = settings.requests_per_minute
