@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import prompts
 from .facts import ToolFacts, ToolUse
+from .fences import without_reasoning
 from .models.base import Message, Model
 from .observations import NO_CODE, functions
 from .outputs import Json
 from .prompt_templates import PromptTemplates
-from .replies import FenceScanner, Reply
+from .replies import FenceScanner, Reply, is_bare_python
 
 if TYPE_CHECKING:
     from .asking import StreamedReply
     from .tools import Tool
+
+
+_JSON_MARKS = re.compile(r'\\.|["{}]', re.DOTALL)
 
 
 class ReplyFormat:
@@ -53,38 +57,72 @@ class ReplyFormat:
 class Markdown(ReplyFormat):
     """A thought in prose, the action as a fenced Python block."""
 
+    def read(self, asked: StreamedReply) -> Reply:
+        reply = asked.scanner.read()
+        return reply if reply.code else code_in_json(asked.scanner.text) or reply
+
 
 class WholeReply(FenceScanner):
     """Takes the text to its end: nothing in it ends the reply early."""
 
     def feed(self, piece: str) -> bool:
-        self.text += piece
+        text, self.text = self.text, ""  # the only reference: so the next line appends, instead of copying all
+        text += piece
+        self.text = text
         return False
 
     def read(self) -> Reply:
-        return Reply(self.text.strip(), None, len(self.text))
+        return Reply(without_reasoning(self.text).strip(), None, len(self.text))
 
 
 class JsonScanner(WholeReply):
     """Reads a reply that is one JSON object; complete when the object is."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._begin = self._depth = 0
+        self._is_quoted = False
+
     def feed(self, piece: str) -> bool:
-        self.text += piece
-        self.is_complete = "}" in piece and first_object(self.text) is not None
-        return self.is_complete
+        super().feed(piece)
+        for mark in _JSON_MARKS.finditer(self.text, self._seen):
+            self._seen = mark.end()
+            if mark[0] == '"':
+                self._is_quoted = self._depth > 0 and not self._is_quoted
+            elif mark[0] in "{}" and not self._is_quoted:
+                self._brace(mark[0], mark.start())
+            if self.is_complete:
+                return True
+        self._seen = max(self._seen, len(self.text) - self.text.endswith("\\"))  # what it escapes has not come
+        return False
+
+    def _brace(self, mark: str, at: int) -> None:
+        if mark == "{":
+            self._begin = self._begin if self._depth else at
+            self._depth += 1
+        elif self._depth:
+            self._depth -= 1
+            is_object = not self._depth and first_object(self.text[self._begin : at + 1])
+            if is_object and "{" in without_reasoning(self.text[: at + 1]):
+                self._end = at + 1
 
     def read(self) -> Reply:
-        found = first_object(self.text)
+        text = without_reasoning(self.text)
+        found = first_object(text)
         code = found[0].get("code") if found else None
         if not found or not isinstance(code, str) or not code.strip():
-            return Reply(self.text.strip(), None, len(self.text))
-        return Reply(str(found[0].get("thought", "")), code.strip("\n"), found[1])
+            return Reply(text.strip(), None, len(self.text))
+        end = len(self.text) - len(text) + found[1]
+        return Reply(str(found[0].get("thought", "")), code.strip("\n"), end)
 
 
 class JsonReply(ReplyFormat):
     """One JSON object with `thought` and `code`, held to a schema by providers that can."""
 
-    no_code = 'Your reply was not the JSON object that is wanted: {"thought": ..., "code": ...}. So nothing was run.'
+    no_code = (
+        "Your reply was not the JSON object that is wanted, so nothing was run. Reply with one, e.g.\n"
+        '{"thought": "Compute it and answer.", "code": "final_answer(6 * 7)"}'
+    )
 
     def scanner(self) -> FenceScanner:
         return JsonScanner()
@@ -110,7 +148,10 @@ class JsonReply(ReplyFormat):
 class PythonCall(ReplyFormat):
     """Code as the argument of a function call `python(code)`."""
 
-    no_code = "You called no function, so nothing was run. Call python(code)."
+    no_code = (
+        "You called no function, so nothing was run. Call python with the code, e.g.\n"
+        '{"name": "python", "arguments": {"code": "final_answer(6 * 7)"}}'
+    )
 
     def scanner(self) -> FenceScanner:
         return WholeReply()
@@ -131,15 +172,19 @@ class PythonCall(ReplyFormat):
             code = arguments_of(call).get("code")
             if call.name == "python" and isinstance(code, str):
                 return Reply(asked.scanner.text.strip(), code, len(asked.scanner.text))
-        fenced = FenceScanner()  # some models write the block although they were asked to call
+        fenced = FenceScanner()  # some models write the block, or the call, although they were asked to call
         fenced.feed(asked.scanner.text)
-        return fenced.read()
+        reply = fenced.read()
+        return reply if reply.code else code_in_json(asked.scanner.text) or reply
 
 
 class FunctionCalls(ReplyFormat):
     """Native function calls, several at once; as text for models that can't (`calls_functions` is False)."""
 
-    no_code = "You called no function, so nothing was done. Call one, or final_answer(answer) when you know the answer."
+    no_code = (
+        "You called no function, so nothing was done. Call one, or final_answer when you know the answer, e.g.\n"
+        '{"name": "final_answer", "arguments": {"answer": 42}}'
+    )
 
     def scanner(self) -> FenceScanner:
         return WholeReply()
@@ -166,10 +211,10 @@ class FunctionCalls(ReplyFormat):
         return [Message("system", system), *examples]
 
     def read(self, asked: StreamedReply) -> Reply:
-        text = asked.scanner.text
-        calls = asked.calls or calls_in(text)
-        thought = "" if calls and not asked.calls else text.strip()
-        return Reply(thought, as_code(calls) if calls else None, len(text))
+        calls = asked.calls or calls_in(asked.scanner.text)
+        said = asked.scanner.read()
+        thought = "" if calls and not asked.calls else said.thought
+        return Reply(thought, as_code(calls) if calls else None, said.end)
 
 
 def _system(tools: Sequence[ToolFacts], instructions: str, templates: PromptTemplates | None) -> str:
@@ -215,7 +260,7 @@ def as_code(calls: Sequence[ToolUse]) -> str:
 def calls_in(text: str) -> list[ToolUse]:
     """Calls that a model wrote as text: JSON objects with a name and arguments, in the forms that models use."""
     calls: list[ToolUse] = []
-    rest = text
+    rest = without_reasoning(text)
     while found := first_object(rest):
         value, end = found
         rest = rest[end:]
@@ -229,6 +274,21 @@ def calls_in(text: str) -> list[ToolUse]:
             arguments = arguments if isinstance(arguments, dict) else {"answer": arguments}
             calls.append(ToolUse("", name, json.dumps(arguments)))
     return calls
+
+
+def code_in_json(text: str) -> Reply | None:
+    """The action of a reply in JSON, as some models are used to although Markdown was asked for; else None."""
+    rest = without_reasoning(text)
+    found = first_object(rest) if rest.lstrip().startswith(("{", "```", "<tool_call>")) else None
+    if found is None:
+        return None
+    calls = calls_in(rest)
+    value = arguments_of(calls[0]) if calls else found[0]
+    code = value.get("code")
+    # Not each object with a code is one: errors have codes, too.
+    if not isinstance(code, str) or value.keys() - {"thought", "code"} or not is_bare_python(code):
+        return None
+    return Reply(str(value.get("thought", "")), code.strip("\n"), len(text))
 
 
 def first_object(text: str) -> tuple[dict[str, Any], int] | None:

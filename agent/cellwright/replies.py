@@ -1,20 +1,17 @@
 """What a reply means: the thought, and the first complete action in it.
 
 Models write Markdown. The first fenced Python block is the action; what stands before it is the thought; what follows
-is never executed, because the stream is cut there (`FenceScanner`), so nobody pays for it either. A fence inside a
-triple-quoted string does not end the block.
+is never executed, because the stream is cut there (`FenceScanner`), so nobody pays for it either. Which marks open and
+close a block is known to `fences`: a fence in a string or a comment does not end the code, and reasoning that stands in
+the text belongs neither to the thought nor to the action.
 """
 
 from __future__ import annotations
 
 import ast
-import re
-import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-_OPEN = re.compile(r"^[ ]{0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<tag>[\w+-]*)[^\n`]*$")
-_PYTHON_TAGS = {"", "python", "py", "python3", "ipython", "ipython3"}
-_THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+from .fences import Block, Code, Other, Reasoning, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,93 +27,78 @@ class Reply:
 
 
 class FenceScanner:
-    """Reads a reply as it streams in and says when its first action is complete."""
+    """Reads a reply as it streams in, each character once, and says when its first action is complete."""
 
     def __init__(self) -> None:
         self.text = ""
-        self.is_complete = False
+        self._said: list[str] = []
+        """What was read so far and is neither reasoning nor action."""
+        self._block: Block | None = None
+        """What is open now, or the action."""
+        self._at = self._seen = 0
+        """What is before `_at` is read; from there to `_seen` no line ends."""
+        self._end = 0
+        """Where the action ends; 0 before."""
+
+    @property
+    def is_complete(self) -> bool:
         """True once the closing fence of the first action was read."""
-        self._line_start = 0
-        self._fence = ""
-        self._is_python = False
-        self._code_start = 0
-        self._thought_end = 0
-        self._thinking = False
+        return self._end > 0
 
     def feed(self, piece: str) -> bool:
         """Take the next piece; True once the first action is complete."""
-        self.is_complete = self._feed(piece)
+        text, self.text = self.text, ""  # the only reference: so the next line appends, instead of copying all
+        text += piece if text else piece.lstrip("\ufeff")
+        self.text = text
+        while not self.is_complete and (self._end_block(self._block) if self._block else self._begin_block()):
+            pass
         return self.is_complete
-
-    def _feed(self, piece: str) -> bool:
-        self.text += piece
-        while (end := self.text.find("\n", self._line_start)) >= 0:
-            if self._line(self._line_start, end):
-                return True
-            self._line_start = end + 1
-        # The closing fence is often the very last thing a model writes, without a line end behind it.
-        return self._is_python and self._closes(self.text[self._line_start :]) and self._is_whole(self._line_start)
 
     def read(self) -> Reply:
         """The reply as far as it has come; an unclosed block counts as closed at its end."""
-        if self._fence and self._is_python:
-            closed = self._closes(self.text[self._line_start :])
-            stop = self._line_start if closed else len(self.text)
-            code = self.text[self._code_start : stop].strip("\n")
-            if code.strip():
-                thought = _tidy(self.text[: self._thought_end])
-                return Reply(
-                    thought, textwrap.dedent(code).rstrip(), len(self.text.rstrip()) if closed else len(self.text)
-                )
-        visible = _THINK.sub("", self.text)
-        if not self._fence and _is_bare_python(visible):
-            return Reply("", visible.strip(), len(self.text))
-        return Reply(_tidy(self.text), None, len(self.text))
+        if not self.is_complete and not self.text.endswith("\n"):
+            ended = FenceScanner()
+            ended.feed(self.text + "\n")
+            reply = ended.read()
+            return replace(reply, end=min(reply.end, len(self.text)))
+        said, block = "".join(self._said), self._block
+        if isinstance(block, Code) and (code := block.read(self.text)):
+            return Reply(_tidy(said + self.text[self._at : block.marks]), code, self._end or len(self.text))
+        if not block and is_bare_python(said):
+            return Reply("", said.replace("\r\n", "\n").strip(), len(self.text))
+        rest = "" if isinstance(block, Reasoning) else self.text[self._at :]
+        return Reply(_tidy(said + rest), None, len(self.text))
 
-    def _line(self, start: int, end: int) -> bool:
-        line = self.text[start:end]
-        if self._thinking or "<think>" in line:
-            self._thinking = "</think>" not in line
-        elif not self._fence:
-            self._open(line, start, end)
-        elif self._closes(line) and self._is_whole(start):
-            if self._is_python:
-                self.text = self.text[:end]
-                return True
-            self._fence = ""
-        return False
+    def _begin_block(self) -> bool:
+        """Take a line of prose, or find the block that it opens; False when more of the reply must come first."""
+        end = self.text.find("\n", self._seen)
+        self._block = opened(self.text, self._at, end)
+        self._seen = len(self.text)
+        if self._block or end < 0:
+            return self._block is not None
+        self._go_on(end + 1, is_said=True)
+        return True
 
-    def _open(self, line: str, start: int, end: int) -> None:
-        if match := _OPEN.match(line):
-            self._fence = match["fence"]
-            self._is_python = match["tag"].lower() in _PYTHON_TAGS
-            self._code_start = end + 1
-            self._thought_end = start
+    def _end_block(self, block: Block) -> bool:
+        """Find the end of what is open; False when it has not come, or is the action's."""
+        end = block.over(self.text)
+        if isinstance(block, Code) and end >= 0 and block.read(self.text):
+            self._end = end
+        if end < 0 or self.is_complete:
+            return False
+        if isinstance(block, Reasoning) and block.began_before:
+            self._said.clear()
+        self._go_on(end, is_said=isinstance(block, Other) and block.is_shown)
+        self._block = block.next
+        return True
 
-    def _closes(self, line: str) -> bool:
-        mark = line.strip()
-        return (
-            bool(self._fence) and len(mark) >= len(self._fence) and set(mark) == {self._fence[0]} and not self._thinking
-        )
-
-    def _is_whole(self, fence_start: int) -> bool:
-        """False when the fence stands inside a triple-quoted string of the code."""
-        return not self._is_python or not _is_open_string(self.text[self._code_start : fence_start])
+    def _go_on(self, at: int, is_said: bool) -> None:
+        if is_said:
+            self._said.append(self.text[self._at : at])
+        self._at = self._seen = at
 
 
-def _is_open_string(code: str) -> bool:
-    if '"""' not in code and "'''" not in code:
-        return False
-    try:
-        ast.parse(code)
-    except SyntaxError as error:
-        return "unterminated triple-quoted" in str(error.msg)
-    except ValueError:  # null bytes
-        return False
-    return False
-
-
-def _is_bare_python(text: str) -> bool:
+def is_bare_python(text: str) -> bool:
     """True for a reply that is nothing but Python that does something: models forget the fence."""
     try:
         body = ast.parse(text).body
@@ -126,4 +108,5 @@ def _is_bare_python(text: str) -> bool:
 
 
 def _tidy(thought: str) -> str:
-    return re.sub(r"^\s*Thought:\s*", "", _THINK.sub("", thought)).strip()
+    thought = thought.replace("\r\n", "\n").strip()
+    return thought.removeprefix("Thought:").removesuffix("Code:").strip()
