@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellwright import CodeAgent, ScriptedModel, ToolCallingAgent
+from cellwright.asking import StreamedReply
 from cellwright.errors import ModelError
 from cellwright.events import NoAction, ReplyDelta, ReplyReceived
 from cellwright.fences import without_reasoning
 from cellwright.formats import JsonReply, JsonScanner, Markdown, PythonCall, ReplyFormat, calls_in, code_in_json
+from cellwright.memory import Memory
 from cellwright.models.base import Message, Reasoning, Sampling, Text
 from cellwright.models.providers import LiteLLMModel
 from cellwright.replies import FenceScanner, Reply
@@ -212,6 +214,32 @@ def test_a_json_reply_is_complete_with_its_object(
     assert scanner.is_complete
     assert at - size < len(written) <= at, "neither before nor after"
     assert scanner.read() == Reply(thought, code.strip("\n"), len(written))
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "code"),
+    [
+        ('{"thought": "Add.", "code": "print(1 + 1)"}', "Add.", "print(1 + 1)"),
+        ('```json\n{"thought": "Add.", "code": "print(1 + 1)"}\n```', "Add.", "print(1 + 1)"),
+        ('<think>{"code": "no()"}</think>\n{"code": "print(1)"}', "", "print(1)"),
+        ('<tool_call>\n{"name": "python", "arguments": {"code": "print(1)"}}\n</tool_call>', "", "print(1)"),
+        ('{"code": "E42", "message": "Not found"}', '{"code": "E42", "message": "Not found"}', None),
+        ('{"code": "E42"}', '{"code": "E42"}', None),
+        ('The server said {"code": "print(1)"}.', 'The server said {"code": "print(1)"}.', None),
+    ],
+)
+async def test_json_where_markdown_was_asked_for(text: str, thought: str, code: str | None) -> None:
+    messages = [Message("user", "Go.")]
+    asked = StreamedReply(ScriptedModel(text), Memory(messages), Sampling(), FenceScanner())
+    async for _ in asked.pieces(ScriptedModel(text).stream(messages, Sampling())):
+        pass
+    assert Markdown().read(asked) == Reply(thought, code, len(text))
+
+
+def test_calls_that_a_model_only_thinks_of_are_none() -> None:
+    text = '<think>{"name": "no", "arguments": {}}</think>\n{"name": "add", "arguments": {"a": 1}}'
+    assert [call.name for call in calls_in(text)] == ["add"]
+    assert calls_in(text.partition("</think>")[0]) == []
 
 
 NASTY = {
