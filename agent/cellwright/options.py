@@ -69,6 +69,11 @@ def magic_options() -> list[click.Option]:
         click.Option(["--in", "put"], type=Names(), default=(), help="Variables to copy into the sandbox: a,b."),
         click.Option(["--out", "out"], help="Variable of the notebook that gets the answer."),
         click.Option(["--new"], is_flag=True, help="Begin a new chat; the sandbox's variables stay."),
+        click.Option(
+            ["--step"],
+            type=click.IntRange(min=1),
+            help="The cell is code: it takes the place of that step of the last run, and the agent goes on from there.",
+        ),
     ]
 
 
@@ -81,6 +86,7 @@ class TaskOptions:
     put: tuple[str, ...] = ()
     out: str | None = None
     new: bool = False
+    step: int | None = None
     help: str = ""
     """The help text, when it was asked for instead."""
 

@@ -117,7 +117,7 @@ def recorded(run: Run, step: Step) -> Recorded:
 
 async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt) -> None:
     which = f"Step {step.number} of {run.task.splitlines()[0][:60]!r}" if run.task else f"Step {step.number}"
-    if step.decided is None or step.outcome == "denied":
+    if step.decided is None or step.finished is None or step.outcome == "denied":
         return
     if getattr(step.finished, "state_lost", False):
         await sandbox.restart()

@@ -7,7 +7,7 @@ is to be shown: text, a table, or a view.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,49 +23,30 @@ from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.workspace import files_of
 from cellwright.settings import LIMITS
 
+from . import rewinding  # noqa: F401 - it enters its commands into the table
+from .command_table import COMMANDS, Text, command
 from .session import Session, isolation_text, limits_text
 from .tables import Table
-
-Command = Callable[..., Awaitable[object]]
-_COMMANDS: dict[str, tuple[click.Command, Command]] = {}
 
 
 async def execute(session: Session, line: str) -> object:
     """Do what stands behind `%agent`; what is to be shown, None for nothing. Raises `UsageError` in one line."""
     words = split(line) or ["help"]
     name = words[0].lstrip("-")
-    if name not in _COMMANDS:
-        raise UsageError(f"There is no `%agent {words[0]}`{nearest(name, _COMMANDS)} `%agent help` lists the commands.")
-    command, function = _COMMANDS[name]
+    if name not in COMMANDS:
+        raise UsageError(f"There is no `%agent {words[0]}`{nearest(name, COMMANDS)} `%agent help` lists the commands.")
+    known, function = COMMANDS[name]
     if {"--help", "-h"} & set(words[1:]):
-        return Text(command.get_help(click.Context(command, info_name=f"%agent {name}")))
-    return await function(session, **arguments(command, words[1:]))
+        return Text(known.get_help(click.Context(known, info_name=f"%agent {name}")))
+    return await function(session, **arguments(known, words[1:]))
 
 
 def names() -> list[str]:
     """The words that may stand behind `%agent`."""
-    return sorted(_COMMANDS)
+    return sorted(COMMANDS)
 
 
-class Text(str):
-    """Text that is shown as it is, without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _command(*params: click.Parameter) -> Callable[[Command], Command]:
-    def add(function: Command) -> Command:
-        name = function.__name__.strip("_")
-        _COMMANDS[name] = (click.Command(name, params=list(params), help=function.__doc__), function)
-        return function
-
-    return add
-
-
-@_command(click.Argument(["name"], required=False))
+@command(click.Argument(["name"], required=False))
 async def model(session: Session, name: str | None) -> object:
     """Show which model answers and why, or choose another: `%agent model embedded`."""
     if name:
@@ -80,7 +61,7 @@ async def model(session: Session, name: str | None) -> object:
     return Table(("model", "why"), rows, "Nothing else can be reached from here.")
 
 
-@_command()
+@command()
 async def tools(session: Session) -> object:
     """List the tools that the agent's code may call."""
     known = {**session.mcp.tools, **session.tools}
@@ -88,7 +69,7 @@ async def tools(session: Session) -> object:
     return Table(("tool", "what it does"), rows, "There are no tools yet; %%tool defines one.")
 
 
-@_command(
+@command(
     click.Argument(["action"], default="list", type=click.Choice(["list", "add", "remove"])),
     click.Argument(["words"], nargs=-1),
     click.Option(["--env", "-e"], multiple=True, help="A variable that the server gets, KEY=VALUE."),
@@ -111,14 +92,14 @@ async def mcp(
     return Table(("server", "where", "state", "tools"), session.mcp.rows(), "No MCP server is connected.")
 
 
-@_command(*(option for option in settings_options() if option.name in LIMITS))
+@command(*(option for option in settings_options() if option.name in LIMITS))
 async def limits(session: Session, **given: Json) -> object:
     """Show or change what a run may spend: `%agent limits --max-steps 40 --budget none`."""
     session.change(**{name: value for name, value in given.items() if value is not None})
     return Text(limits_text(session.settings))
 
 
-@_command(*sandbox_options())
+@command(*sandbox_options())
 async def sandbox(session: Session, **given: Json) -> object:
     """Show or change how the sandbox is isolated: `%agent sandbox --network host --memory 4GiB`."""
     changes = {name: value for name, value in given.items() if value not in (None, ())}
@@ -135,7 +116,7 @@ async def sandbox(session: Session, **given: Json) -> object:
     return Text(text)
 
 
-@_command(click.Argument(["add"], nargs=-1))
+@command(click.Argument(["add"], nargs=-1))
 async def files(session: Session, add: tuple[str, ...]) -> object:
     """List the files of the workspace, or copy some into it: `%agent files data.csv`."""
     sandbox = session.agent.sandbox
@@ -150,7 +131,7 @@ async def files(session: Session, add: tuple[str, ...]) -> object:
     return Table(("file", "bytes"), rows, "The workspace has no files yet.")
 
 
-@_command()
+@command()
 async def _vars(session: Session) -> object:
     """List the variables of the sandbox."""
     if not session.agent.sandbox.is_running:
@@ -160,7 +141,7 @@ async def _vars(session: Session) -> object:
     return Table(("name", "type", "value"), rows, "The sandbox has no variables yet.")
 
 
-@_command()
+@command()
 async def steps(session: Session) -> object:
     """Show the steps of the last run again."""
     if session.last_run is None:
@@ -170,7 +151,7 @@ async def steps(session: Session) -> object:
     return Static(session.last_run)
 
 
-@_command(click.Option(["--limit", "-n"], type=click.IntRange(min=1), default=20, help="How many."))
+@command(click.Option(["--limit", "-n"], type=click.IntRange(min=1), default=20, help="How many."))
 async def runs(session: Session, limit: int) -> object:
     """List the last runs in the journal."""
     found = [run for run in await session.journal.runs(limit=limit) if run.author == "agent"]
@@ -188,9 +169,7 @@ async def runs(session: Session, limit: int) -> object:
     return Table(("run", "started", "status", "steps", "cost", "task"), rows, "The journal has no runs yet.")
 
 
-@_command(
-    click.Argument(["path"], required=False), click.Option(["--run"], help="A run's id; the last one by default.")
-)
+@command(click.Argument(["path"], required=False), click.Option(["--run"], help="A run's id; the last one by default."))
 async def export(session: Session, path: str | None, run: str | None) -> object:
     """Write the conversation as an audit notebook: `%agent export audit.ipynb`."""
     from cellwright.notebook.export import write
@@ -210,37 +189,39 @@ async def export(session: Session, path: str | None, run: str | None) -> object:
     return Text(f"Written: {target}. It runs again under plain python3, without a model and without Cellwright.")
 
 
-@_command()
+@command()
 async def new(session: Session) -> object:
     """Begin a new chat; the sandbox's variables stay."""
     session.agent.forget()
     return Text("A new chat. The sandbox's variables stay; `%agent reset` clears them too.")
 
 
-@_command()
+@command()
 async def reset(session: Session) -> object:
     """Begin a new conversation in a new sandbox."""
     await session.reset()
     return Text("A new conversation, and a new sandbox without variables.")
 
 
-@_command(click.Argument(["name"], required=False))
+@command(click.Argument(["name"], required=False))
 async def _help(session: Session, name: str | None) -> object:
     """Say what the commands do."""
     if name:
         return await execute(session, f"{name} --help")
-    rows = [(f"%agent {word}", _summary(command)) for word, (command, _) in sorted(_COMMANDS.items())]
+    rows = [(f"%agent {word}", _summary(known)) for word, (known, _) in sorted(COMMANDS.items())]
     return Table(("command", "what it does"), rows)
 
 
-def _summary(command: click.Command) -> str:
-    return (command.help or "").split("\n")[0]
+def _summary(known: click.Command) -> str:
+    return (known.help or "").split("\n")[0]
 
 
 def as_bundle(shown: object) -> tuple[Mapping[str, Any], str]:
     """What a command returned as a mime bundle, and its plain text."""
     text = repr(shown)
     data = {"text/plain": text}
-    if hasattr(shown, "_repr_html_"):
+    if hasattr(shown, "_repr_mimebundle_"):
+        data = dict(shown._repr_mimebundle_()[0])
+    elif hasattr(shown, "_repr_html_"):
         data["text/html"] = shown._repr_html_()
     return data, text

@@ -12,7 +12,9 @@ from typing import Any
 from cellwright.errors import UsageError
 from cellwright.options import parse_magic
 
-from .commands import Text, execute
+from .answer import Answer
+from .command_table import NextCell, Text
+from .commands import execute
 from .interrupt import stop_on_sigint
 from .session import Session
 from .stdin import ask, can_ask
@@ -46,7 +48,11 @@ class AgentMagics:
 
     async def line(self, line: str) -> object:
         """`%agent WORD ...`: `%agent help` lists the words."""
-        return await execute(self.session, line)
+        with stop_on_sigint(self.session.stop):
+            done = await execute(self.session, line)
+        if isinstance(done, NextCell):
+            self.shell.set_next_input(done.text)
+        return done
 
     async def cell(self, line: str, cell: str) -> object:
         """`%%agent [options]`, and the task below it."""
@@ -58,7 +64,10 @@ class AgentMagics:
             self.session.agent.forget()
         task = self._fill_in(cell)
         with stop_on_sigint(self.session.stop):
-            run = await self.session.do(task, options.settings, values, with_answer=False)
+            if options.step is not None:
+                run = await self.session.branch(options.step, code=cell, flags=options.settings)
+            else:
+                run = await self.session.do(task, options.settings, values, with_answer=False)
         if options.out:
             self.shell.user_ns[options.out] = await self.session.answer_of(run)
         return Answer(run)
@@ -81,24 +90,3 @@ class AgentMagics:
         if not can_ask(self.shell.kernel):
             raise EOFError
         return await ask(self.shell.kernel, f"The agent's code asks: {prompt}", password)
-
-
-class Answer:
-    """The answer of a run as the result of a cell: rich to look at, `value` and `run` to go on with."""
-
-    def __init__(self, run: Any) -> None:
-        self.run = run
-
-    @property
-    def value(self) -> object:
-        """The answer: plain data, or its text."""
-        return self.run.answer
-
-    def __repr__(self) -> str:
-        return str(self.run.answered.data.get("text/plain", self.run.answer)) if self.run.answered else "no answer"
-
-    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        answered = self.run.answered
-        if answered is None:
-            return {"text/plain": repr(self)}, {}
-        return dict(answered.data), dict(answered.metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from cellwright.events import AnswerGiven, Event
 from cellwright.mcp import McpServers
 from cellwright.models.choice import choose
 from cellwright.outputs import Json
+from cellwright.rewind import branch, resume, undo
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.values import decode
@@ -130,17 +131,59 @@ class Session:
         flags: settings for this task only. values: variables to put into the sandbox. with_answer: whether what stays
         in the output repeats the answer, which a cell shows as its result anyway.
         """
-        from .widget import RunView, display_view, finish
+        settings = await self._ready(flags)
+        events = self.agent.stream(await self.fill_in(task), limits=settings.limits, additional_args=values)
+        return await self._shown(events, with_answer=with_answer)
 
+    async def undo(self, steps: int) -> Run:
+        """Take back the last steps. Raises `UsageError`."""
+        await self._ready()
+        return await undo(self.agent, steps)
+
+    async def branch(
+        self,
+        step: int,
+        instruction: str = "",
+        *,
+        code: str | None = None,
+        run_id: str = "",
+        flags: Mapping[str, Json] | None = None,
+    ) -> Run:
+        """Go on from before a step in another way, and show it; see `rewind.branch`. Raises as `do`."""
+        settings = await self._ready(flags)
+        events = branch(self.agent, step, instruction, code=code, run_id=run_id, limits=settings.limits)
+        return await self._shown(events)
+
+    async def resume(self, run_id: str) -> Run:
+        """Go on with a run that was cut off, and show it. Raises as `do`."""
+        await self._ready()
+        run = await (self.journal.latest() if run_id == "latest" else self.journal.run(run_id))
+        events = resume(self.agent, run.id)
+        # A run that was cut off goes on as itself, so its view begins with what was done; one that ended is branched.
+        return await self._shown(events, before=() if run.ended else run.events)
+
+    async def conversation(self) -> list[Run]:
+        """The runs of this conversation, oldest first."""
+        return await self.journal.conversation(self.agent.conversation)
+
+    async def _ready(self, flags: Mapping[str, Json] | None = None) -> Settings:
+        """Have the agent as settings say now, and `flags` for this task only."""
         settings = gather({**self._flags, **(flags or {})}, self._config)
         agent = self.agent
         self._fence(settings)
         agent.model = await self.model(settings.model)
         agent.tools = {**self.mcp.tools, **self.tools}
         agent.instructions = settings.instructions
-        task = await self.fill_in(task)
-        events = agent.stream(task, limits=settings.limits, additional_args=values)
+        return settings
+
+    async def _shown(
+        self, events: AsyncGenerator[Event], *, before: Sequence[Event] = (), with_answer: bool = False
+    ) -> Run:
+        from .widget import RunView, display_view, finish
+
         view = RunView(on_stop=self.stop)
+        for event in before:
+            view.take(event)
         shown = None
         async with self._at_work(events) as stream:
             async for event in stream:

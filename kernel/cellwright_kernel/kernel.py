@@ -119,7 +119,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         if cell.kind == "task":
             await self._do_task(cell, count)
         elif cell.kind == "command":
-            await self._do_command(cell.text, count)
+            return await self._do_command(cell.text, count)
         elif cell.kind == "tools":
             self._define_tools(cell.text)
         else:
@@ -138,17 +138,23 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
             raise UsageError("--in and --out are for %%agent in a Python notebook; here the sandbox has the variables.")
         if options.new:
             session.agent.forget()
-        run = await session.do(cell.text, options.settings, with_answer=False)
+        if options.step is not None:
+            run = await session.branch(options.step, code=cell.text, flags=options.settings)
+        else:
+            run = await session.do(cell.text, options.settings, with_answer=False)
         if run.answered:
             self._remember(run.answer, count)
             self._show(dict(run.answered.data), count, dict(run.answered.metadata))
 
-    async def _do_command(self, line: str, count: int) -> None:
+    async def _do_command(self, line: str, count: int) -> list[Json]:
+        from cellwright_extension.command_table import NextCell
         from cellwright_extension.commands import as_bundle, execute
 
-        data, text = as_bundle(await execute(self.agent_session, line))
+        done = await execute(self.agent_session, line)
+        data, text = as_bundle(done)
         if text:
             self._show(dict(data), count)
+        return [{"source": "set_next_input", "text": done.text, "replace": False}] if isinstance(done, NextCell) else []
 
     def _define_tools(self, code: str) -> None:
         """Run the cell in the host and take every tool and every documented function that it defines."""

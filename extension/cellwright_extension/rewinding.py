@@ -1,0 +1,52 @@
+"""`%agent undo`, `branch`, `edit`, `resume`: going back in a conversation, and on in another way."""
+
+from __future__ import annotations
+
+import click
+
+from cellwright.errors import UsageError
+from cellwright.events import RunResumed
+from cellwright.lineage import holding
+
+from .answer import Answer
+from .command_table import NextCell, Text, command
+from .session import Session
+
+
+@command(click.Argument(["steps"], type=click.IntRange(min=1), default=1))
+async def undo(session: Session, steps: int) -> object:
+    """Take back the last steps: variables, files and what the agent knows are as before: `%agent undo 2`."""
+    done = await session.undo(steps)
+    notes = [event.note for event in done.events if isinstance(event, RunResumed)]
+    left = sum(len(part.steps) for part in holding(await session.conversation()))
+    return Text("\n".join([f"Taken back. The conversation holds {_steps(left)} now.", *notes]))
+
+
+@command(
+    click.Argument(["step"], type=click.IntRange(min=1)),
+    click.Argument(["instruction"], nargs=-1),
+    click.Option(["--run"], default="", help="A run's id; the last one by default."),
+)
+async def branch(session: Session, step: int, instruction: tuple[str, ...], run: str) -> object:
+    """Go back to before a step, and on in another way: `%agent branch 2 "use the median"`."""
+    return Answer(await session.branch(step, " ".join(instruction), run_id=run))
+
+
+@command(click.Argument(["step"], type=click.IntRange(min=1)))
+async def edit(session: Session, step: int) -> object:
+    """Write a step anew: its code is put into a new cell; run that, and the agent goes on from there."""
+    for part in reversed(holding(await session.conversation())):
+        for known in part.steps:
+            if known.number == step and known.code and part.run.started and part.run.started.author == "agent":
+                return NextCell(f"%%agent --step {step}\n{known.code}")
+    raise UsageError(f"There is no step {step} with code in the last run; `%agent steps` shows it.")
+
+
+@command(click.Argument(["run"], default="latest"))
+async def resume(session: Session, run: str) -> object:
+    """Go on with a run that was cut off, by its id or the latest: `%agent resume`."""
+    return Answer(await session.resume(run))
+
+
+def _steps(number: int) -> str:
+    return f"{number} step{'' if number == 1 else 's'}"
