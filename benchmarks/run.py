@@ -4,9 +4,9 @@
     python benchmarks/run.py import stop   # only these parts
 
 Parts: tasks (ten small tasks with the embedded model), notebook (tasks on a file and a variable), import, kernel (start
-until ready), stop (how long a stop takes), steps (our own cost for each step, early and late in a long run), isolation
-(what the sandbox's fence costs). What is compared is measured in turn, so that a busy machine slows both sides. Times
-depend on the machine: read the ratios.
+until ready), stop (how long a stop takes), steps (our own cost for each step, early and late in a run of 1,000), agents
+(ten managed agents at once), isolation (what the sandbox's fence costs). What is compared is measured in turn: a busy
+machine slows both sides. Times depend on the machine: read the ratios.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PARTS = {
     "kernel": "starting",
     "stop": "stopping",
     "steps": "stepping",
+    "agents": "parallel",
     "isolation": "isolation",
 }
 """Name of a part -> the module that holds it as `measure_<name>`."""

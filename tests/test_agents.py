@@ -12,8 +12,8 @@ import pytest
 
 from cellwright import CodeAgent, Limits, ScriptedModel, ToolCallingAgent, tool
 from cellwright.checks import AnswerCheck
-from cellwright.errors import ToolDefinitionError, UsageError
-from cellwright.events import Compacted, Event, Nested, NoAction, Planned, RunStarted, Told, ToolCalled
+from cellwright.errors import UsageError
+from cellwright.events import Compacted, NoAction, Planned, Told, ToolCalled
 from cellwright.facts import ToolUse, Usage
 from cellwright.formats import JsonReply, PythonCall
 from cellwright.journal import Journal
@@ -99,88 +99,6 @@ def test_a5_an_interval_that_is_none_is_refused(interval: int) -> None:
         return
     with pytest.raises(UsageError, match="planning_interval must be 1 or more, not -1"):
         CodeAgent(ScriptedModel("x"), journal=None, planning_interval=interval)
-
-
-# ---- A6: managed agents ---------------------------------------------------------------------------------------------
-
-
-def doubler(sandbox: ChildKernel, *replies: str, seconds: float = 0.0, **options: object) -> CodeAgent:
-    model = ScriptedModel(*(replies or (reply("final_answer(x * 2)"),)), seconds=seconds)
-    return CodeAgent(model, sandbox=sandbox, name="doubler", description="Doubles x.", **options)  # type: ignore[arg-type]
-
-
-async def test_a6_an_agent_is_called_like_a_tool(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.sqlite")
-    inner = doubler(ChildKernel(), journal=None)
-    model = ScriptedModel(reply("x = 1\nd = doubler('Double x.', {'x': 21})\nfinal_answer([d, x])"))
-    outer = CodeAgent(model, sandbox=ChildKernel(), journal=journal, managed_agents=[inner])
-    events: list[Event] = [event async for event in outer.stream("Ask the doubler.")]
-    run = Run([event for event in events if not event.is_live])
-    assert run.answer == [42, 1], "its sandbox is its own"
-    nested = [event.event for event in events if isinstance(event, Nested)]
-    (started,) = (event for event in nested if isinstance(event, RunStarted))
-    assert (started.task, started.caller) == ("Double x.", run.id)
-    own = await journal.run(started.run_id)
-    assert own.answer == 42
-    assert run.totals.usage.total > own.totals.usage.total > 0, "what it spent is counted into its caller's"
-    (called,) = (event for event in run.events if isinstance(event, ToolCalled))
-    assert called.result == 42
-    await asyncio.gather(inner.sandbox.close(), outer.aclose())
-
-
-async def test_a6_calls_at_the_same_time_share_nothing() -> None:
-    inner = doubler(
-        ChildKernel(), reply("import time; time.sleep(0.5)\nseen = 'seen' in globals()\nfinal_answer([x, seen])")
-    )
-    code = (
-        "from concurrent.futures import ThreadPoolExecutor\n"
-        "with ThreadPoolExecutor(2) as pool:\n"
-        "    results = list(pool.map(lambda n: doubler('Go.', {'x': n}), [1, 2]))\n"
-        "final_answer(results)"
-    )
-    outer = CodeAgent(ScriptedModel(reply(code)), sandbox=ChildKernel(), journal=None, managed_agents=[inner])
-    assert (await outer.run("Both.")).answer == [[1, False], [2, False]]
-    await asyncio.gather(inner.aclose(), outer.aclose())
-
-
-async def test_a6_stop_reaches_the_agent_that_was_called() -> None:
-    inner = doubler(ChildKernel(), "Thinking. " * 2000, seconds=0.05)
-    outer = CodeAgent(
-        ScriptedModel(reply("doubler('Double x.')")), sandbox=ChildKernel(), journal=None, managed_agents=[inner]
-    )
-    deltas, begun, run = 0, 0.0, Run()
-    async for event in outer.stream("Ask."):
-        if not event.is_live:
-            run.add(event)
-        deltas += isinstance(event, Nested)
-        if deltas == 10 and not begun:
-            begun = time.monotonic()
-            outer.stop()
-    assert run.status == "interrupted"
-    assert time.monotonic() - begun < 2.0
-    assert inner.model.was_cut == 1  # type: ignore[union-attr]
-    assert not inner.is_working
-    own = [step.reply.usage.total for step in run.steps if step.reply]
-    assert run.totals.usage.total > sum(own), "what the called agent had written is counted"
-    await asyncio.gather(inner.aclose(), outer.aclose())
-
-
-async def test_a6_what_the_caller_has_left_limits_the_agent_that_is_called() -> None:
-    inner = doubler(ChildKernel(), reply("print(1)"))
-    outer = CodeAgent(
-        ScriptedModel(reply("doubler('Double x.')"), reply("final_answer(1)")),
-        sandbox=ChildKernel(), journal=None, managed_agents=[inner], limits=Limits(tokens=1500),
-    )  # fmt: skip
-    run = await outer.run("Ask.")
-    assert "doubler ended without an answer (out_of_tokens)" in run.steps[0].text
-    assert run.status == "out_of_tokens"
-    await asyncio.gather(inner.aclose(), outer.aclose())
-
-
-def test_a6_a_managed_agent_needs_a_name_and_a_description() -> None:
-    nameless = CodeAgent(ScriptedModel("x"), journal=None)
-    with pytest.raises(ToolDefinitionError, match="needs a name and a description"):
-        CodeAgent(ScriptedModel("x"), journal=None, managed_agents=[nameless])
 
 
 # ---- A2: the tool-calling agent -------------------------------------------------------------------------------------

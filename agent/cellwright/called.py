@@ -2,12 +2,17 @@
 
 What it spends is counted into its caller's meter at once, not when it ends: agents at work at the same time share what
 their caller has left, and a caller that is stopped knows what was spent. The limits of both hold; whichever is reached
-first ends it, and the caller's own next request then ends the caller with the same status.
+first ends it, and the caller's own next request then ends the caller with the same status. A caller that is stopped
+ends after those that it called, so that their end is shown, too.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from .limits import Exceeded, Limits, Meter
 
@@ -17,6 +22,11 @@ if TYPE_CHECKING:
     from .loop import Work
 
 STOPPED = "Stopped by the user."
+END_SECONDS = 3.0
+"""How long a caller that is stopped waits for those that it called: milliseconds, unless the machine is busy."""
+
+_under_way: WeakKeyDictionary[Work, set[asyncio.Future[None]]] = WeakKeyDictionary()
+"""Caller -> what is done when a call of it has ended."""
 
 
 class CalledMeter(Meter):
@@ -51,12 +61,35 @@ def meter_for(limits: Limits, caller: Work | None) -> Meter:
     return CalledMeter(limits, caller.meter) if caller else Meter(limits)
 
 
-def how_it_was_stopped(work: Work) -> tuple[Status, str]:
-    """Status and reason of a run that was cancelled: by the user, or since its caller does not wait any longer."""
-    caller = work.caller
-    if caller is None or caller.is_stopped:
+@contextmanager
+def called_by(caller: Work | None) -> Iterator[None]:
+    """While a call goes on: the caller's own end waits for it."""
+    if caller is None:
+        yield
+        return
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    calls = _under_way.setdefault(caller, set())
+    calls.add(ended)
+    try:
+        yield
+    finally:
+        calls.discard(ended)
+        ended.set_result(None)
+
+
+async def how_it_was_stopped(work: Work) -> tuple[Status, str]:
+    """Status and reason of a run that was cancelled, once those that it called have ended, too.
+
+    It was cancelled by the user, because the time is up, or since its caller does not wait any longer.
+    """
+    if calls := _under_way.get(work):
+        await asyncio.wait(calls, timeout=END_SECONDS)
+    if work.caller is None:
         return "interrupted", STOPPED
-    if caller.meter.seconds_left() == 0.0:
-        over = caller.meter.out_of_time()
+    if work.meter.seconds_left() == 0.0:
+        over = work.meter.out_of_time()
         return over.status, over.reason
-    return "interrupted", "Its caller did not wait any longer."
+    first = work.caller
+    while first.caller:
+        first = first.caller
+    return "interrupted", STOPPED if first.is_stopped else "Its caller did not wait any longer."

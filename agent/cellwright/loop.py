@@ -73,7 +73,7 @@ class Work:
 
     async def emit(self, event: events.Event) -> None:
         """Number the event, remember it, and wait until everybody has heard it."""
-        event = redacted(replace(event, seq=self.seq, time=time.time()))
+        event, stopped = redacted(replace(event, seq=self.seq, time=time.time())), None
         if not event.is_live:
             self.seq += 1
             self.run.add(event)
@@ -85,11 +85,15 @@ class Work:
                 except JournalError:
                     self._journal = None  # the run ends now, and its end can't be stored either
                     raise
+                except asyncio.CancelledError as stop:
+                    stopped = stop  # the journal has it all the same, so everybody else must hear it, too
         for listener in self.agent.listeners:
             heard = listener(event)
             if heard is not None:
                 await heard
         self.events.put_nowait(event)
+        if stopped:
+            raise stopped
 
     # ---- a task -------------------------------------------------------------------------------------------------
 
@@ -106,8 +110,8 @@ class Work:
             status, reason = limit.status, limit.reason
             await say_best_answer(self, limit)
         except asyncio.CancelledError:
-            status, reason = how_it_was_stopped(self)
             self._uncancel()
+            status, reason = await how_it_was_stopped(self)
         except CellwrightError as error:
             status, reason = "failed", str(error)
         await self._end(status, reason)

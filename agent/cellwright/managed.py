@@ -14,6 +14,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .called import called_by
 from .errors import ToolCallError, ToolDefinitionError
 from .events import Event, Nested
 from .identity import new_id
@@ -140,8 +141,9 @@ async def _done(agent: CodeAgent, caller: Work | None, task: str, values: dict[s
     agent.forget()
     # A listener, because it hears the end of a run that is stopped, too; who stops it reads no more events.
     agent.listeners.append(relay)
-    try:
-        await agent.run(task, additional_args=values)
-    finally:
-        agent.listeners.remove(relay)
+    with called_by(caller):
+        try:
+            await agent.run(task, additional_args=values)
+        finally:
+            agent.listeners.remove(relay)
     return relay.run

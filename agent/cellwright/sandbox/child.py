@@ -128,6 +128,8 @@ class ChildKernel(KernelServices):
 
         Without isolation code reads them where they are. Raises `WorkspaceError`.
         """
+        if files:
+            _ = self.workspace  # made here: a start that is under way would make another beside the thread's
         return await asyncio.to_thread(lambda: [self._bring(path.resolve()) for path in files])
 
     def _bring(self, path: Path) -> str:
@@ -296,7 +298,8 @@ class ChildKernel(KernelServices):
 
     async def _stop(self, cell: Cell) -> bool:
         """Interrupt, wait, else kill. True when the kernel had to be killed."""
-        for task in (*self._calls, *cell.begun.values()):
+        calls = {*self._calls, *cell.begun.values()}
+        for task in calls:
             task.cancel()
         deadline = time.monotonic() + INTERRUPT_GRACE_SECONDS
         with contextlib.suppress(SandboxDied):
@@ -305,6 +308,8 @@ class ChildKernel(KernelServices):
                     await self._process.interrupt()
                 await asyncio.wait({cell.reply}, timeout=INTERRUPT_AGAIN_SECONDS)
         self._cells.pop(cell.msg_id, None)
+        if calls:  # an agent that was called says how it ended before its caller goes on
+            await asyncio.wait(calls, timeout=CANCEL_SECONDS)
         if cell.reply.done():
             return cell.reply.exception() is not None
         await self._discard()
