@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from cellwright.chain import link
 from cellwright.errors import JournalError, UnknownRun
 from cellwright.events import (
     ActionDecided,
@@ -32,6 +33,7 @@ from cellwright.events import (
 from cellwright.facts import Totals, Usage
 from cellwright.journal import MIGRATIONS, Journal, default_path
 from cellwright.outputs import Stream
+from journals import form_1, numbered, store
 
 
 def events(
@@ -50,17 +52,6 @@ def events(
     if end:
         listed.append(RunEnded(status=end, totals=Totals(steps=steps, seconds=2.0, usage=Usage(100, 20), cost=0.001)))
     return numbered(listed, time)
-
-
-def numbered(listed: list[Event], time: float = 1000.0) -> list[Event]:
-    from dataclasses import replace
-
-    return [replace(event, seq=seq, time=time + seq) for seq, event in enumerate(listed)]
-
-
-async def store(journal: Journal, run_id: str, listed: list[Event]) -> None:
-    for event in listed:
-        await journal.append(run_id, event)
 
 
 @pytest.fixture
@@ -360,7 +351,9 @@ async def test_an_event_of_an_unknown_kind_is_said(journal: Journal, path: Path)
     await store(journal, "r", events("r"))
     other = sqlite3.connect(path)
     with other:
-        other.execute("INSERT INTO events VALUES ('r', 99, 'dream', 0.0, '{\"kind\": \"dream\"}')")
+        (before,) = other.execute("SELECT link FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        body = '{"kind": "dream"}'
+        other.execute("INSERT INTO events VALUES ('r', 99, 'dream', 0.0, ?, ?)", (link(before, body), body))
     other.close()
     with pytest.raises(JournalError) as error:
         await journal.run("r")
@@ -390,19 +383,9 @@ def test_where_the_journal_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 async def test_the_last_50_of_10000_runs_are_listed_at_once(path: Path) -> None:
-    from cellwright.wire import to_json
-
+    form_1(path, ((f"r{number}", events(f"r{number}", time=number * 60.0)) for number in range(10_000)))
     async with Journal(path) as journal:
-        await journal.runs()
-    other = sqlite3.connect(path)
-    with other:
-        for number in range(10_000):
-            run_id = f"r{number}"
-            rows = [
-                (run_id, e.seq, getattr(e, "kind", ""), e.time, to_json(e)) for e in events(run_id, time=number * 60.0)
-            ]
-            other.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
-    other.close()
+        await journal.latest()  # brings it to its new form, once
     begun = time.perf_counter()
     async with Journal(path) as journal:
         assert len(await journal.runs(limit=50)) == 50
