@@ -125,7 +125,7 @@ async def test_e8_a_step_can_be_written_by_the_person(journal: Journal) -> None:
         assert agent.memory and "x = x * 1000" in str(agent.memory.messages)
 
 
-async def test_what_tools_did_outside_is_named(journal: Journal) -> None:
+async def test_d7_what_tools_did_outside_is_named(journal: Journal) -> None:
     async with agent_with(journal, *THREE) as agent:
         await agent.run("Roll.")
         taken = await undo(agent, 3)
@@ -133,7 +133,7 @@ async def test_what_tools_did_outside_is_named(journal: Journal) -> None:
         assert "Not taken back: what tools did outside of the sandbox: roll (1)" in note
 
 
-async def test_files_of_undone_steps_are_gone(
+async def test_d7_files_of_undone_steps_are_gone(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
