@@ -8,7 +8,7 @@ that a person typed are answered likewise. What can't be brought back is named, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,10 @@ class Redone:
     outputs: Sequence[CellOutput]
 
 
+See = Callable[[Run, Step, Redone, Sequence[str]], Awaitable[None]]
+"""(run, step, what came of it now, calls of tools that are not on record)"""
+
+
 class Recorded:
     """Answers calls of tools, and of `input`, from what is on record."""
 
@@ -76,10 +80,11 @@ class Recorded:
         return ""
 
 
-async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path) -> Rebuilt:
+async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path, see: See | None = None) -> Rebuilt:
     """Bring a fresh sandbox to the state in which `parts` left theirs. folder: where the person's files are.
 
-    Raises `SandboxUnavailable`.
+    see: is told of each action that ran again, instead of a note where it showed something else. Raises
+    `SandboxUnavailable`.
     """
     done = Rebuilt()
     for part in parts:
@@ -93,7 +98,7 @@ async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path) -> Rebu
         for value in (event for event in run.events if isinstance(event, ValuePut)):
             await sandbox.put(value.name, value.form, value.value)
         for step in part.steps:
-            await _redo(sandbox, run, step, done)
+            await _redo(sandbox, run, step, done, see)
     return done
 
 
@@ -115,7 +120,7 @@ def recorded(run: Run, step: Step) -> Recorded:
     return Recorded([event for event in run.events if getattr(event, "step", None) == step.number])
 
 
-async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt) -> None:
+async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt, see: See | None) -> None:
     which = f"Step {step.number} of {run.task.splitlines()[0][:60]!r}" if run.task else f"Step {step.number}"
     if step.decided is None or step.finished is None or step.outcome == "denied":
         return
@@ -128,6 +133,9 @@ async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt) -> None:
     answers = recorded(run, step)
     again = await redo(sandbox, run, step, answers)
     done.steps += 1
+    if see:
+        await see(run, step, again, answers.differs)
+        return
     if not isinstance(again.execution, Finished | Failed):
         done.notes.append(f"{which} did not end as it had: {_how(again)}.")
     elif _failure(again.outputs) != _failure(step.outputs):
