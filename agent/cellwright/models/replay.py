@@ -7,11 +7,10 @@ question is worth nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import JournalError, ModelError, UnknownModel, one_line
 from ..events import Planned, ReplyReceived
@@ -138,24 +137,11 @@ def _compare(recorded: Recorded, messages: Sequence[Message]) -> None:
 
 
 def _of_notebook(path: Path) -> Sequence[Run]:
-    """Runs as far as an audit notebook's metadata hold them: their beginning, and the replies."""
-    import nbformat
-
-    from ..run import Run
-    from ..wire import from_json
-
-    def event(kind: str, facts: Any) -> Any:
-        return from_json(json.dumps({"kind": kind, **facts}))
+    """The runs that an audit notebook holds, without those of agents that were called as tools."""
+    from ..notebook.metadata import NoRecord, read_file, read_record
 
     try:
-        made = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-        kept = made.metadata["cellwright"]["runs"]
-        runs = {run["started"]["run_id"]: Run([event("run_started", run["started"])]) for run in kept}
-        for cell in made.cells:
-            facts = cell.metadata.get("cellwright", {})
-            for name, kind in (("plan", "planned"), ("reply", "reply_received")):
-                if name in facts:
-                    runs[facts["run"]].add(event(kind, {"step": facts["step"], **facts[name]}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
-        raise UnknownModel(PREFIX + str(path), why=f"no audit notebook: {one_line(str(error))}") from error
-    return list(runs.values())
+        runs = [record.run for record in read_record(read_file(path))]
+    except NoRecord as error:
+        raise UnknownModel(PREFIX + str(path), why=str(error)) from error
+    return [run for run in runs if run.started and run.started.caller is None]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..chain import LONG, digest
 from ..events import Event
 from ..outputs import CellOutput, Display, Failure, Json, MimeBundle, Stream
 from ..wire import to_json
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _JSON_MIME = re.compile(r"application/(.*\+)?json$")
+_LEFT_OUT = re.compile(r"\[left out: [\d,]+ bytes, SHA-256 ([0-9a-f]{64})\]")
 
 
 def markdown(key: str, text: str, facts: Mapping[str, Json]) -> NotebookNode:
@@ -83,7 +86,11 @@ def display(data: MimeBundle, metadata: MimeBundle, is_result: bool = False) -> 
         # nbformat takes structured data only under JSON's own mime types.
         mime: value if isinstance(value, str) or _JSON_MIME.match(mime) else json.dumps(value)
         for mime, value in data.items()
+        if not is_left_out(value)
     }
+    if missing := [f"{mime}: {value}" for mime, value in data.items() if is_left_out(value)]:
+        # A picture that is no picture would be drawn broken.
+        texts["text/plain"] = "\n".join([*filter(None, [texts.get("text/plain")]), *missing])
     if is_result:
         return _output("execute_result", data=texts, metadata=dict(metadata), execution_count=None)
     return _output("display_data", data=texts, metadata=dict(metadata))
@@ -92,7 +99,31 @@ def display(data: MimeBundle, metadata: MimeBundle, is_result: bool = False) -> 
 def facts(event: Event, *without: str) -> dict[str, Json]:
     """The event as JSON data, without the fields that the notebook shows elsewhere."""
     data: dict[str, Json] = json.loads(to_json(event))
-    return {key: value for key, value in data.items() if key not in without and key != "kind"}
+    return {key: _short(value) for key, value in data.items() if key not in without and key != "kind"}
+
+
+def left_out(name: str, size: int) -> str:
+    """What stands for a text that was left out. name: its SHA-256; size: bytes."""
+    return f"[left out: {size:,} bytes, SHA-256 {name}]"
+
+
+def is_left_out(text: object, name: str = "") -> bool:
+    """Whether `text` only stands for one that was left out; name: for the one of that SHA-256."""
+    found = _LEFT_OUT.fullmatch(text) if isinstance(text, str) and len(text) < 200 else None
+    return found is not None and name in ("", found[1])
+
+
+def diff(before: str, after: str) -> str:
+    """What was changed in code, as a unified diff in a Markdown block."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "proposed", "ran", lineterm="")
+    return fenced("\n".join(lines), "diff")
+
+
+def table(rows: Iterable[Iterable[str]], head: Iterable[str] = ("", "")) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    return "\n".join(f"|{'|'.join(f' {text} ' if text else ' ' for text in line)}|" for line in lines)
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -111,6 +142,17 @@ def inline(text: str) -> str:
     """`text` as inline code, in one line, fit for a table's cell."""
     folded = " ".join(text.split()).replace("`", "'").replace("|", "\\|")
     return f"`{folded}`" if folded else "–"
+
+
+def _short(value: Json) -> Json:
+    """`value` with its long texts named by their hash: the record holds them, and once is enough."""
+    if isinstance(value, str) and len(value) > LONG:
+        return f"sha256:{digest(value)}"
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    return value
 
 
 def _output(kind: str, **fields: Json) -> NotebookNode:

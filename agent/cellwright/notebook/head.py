@@ -1,30 +1,36 @@
-"""What the audit notebook says about itself: the first cell, the cell that ends each run, and the preamble's code."""
+"""What the audit notebook says about itself: the first cell, and the cell that ends each run."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
+from pathlib import PurePath
 
-from ..events import RunStarted, ToolCalled
+from ..events import RunStarted
 from ..facts import SandboxFacts, Totals
 from ..limits import Limits
+from ..outputs import Json
+from ..record import Record
 from ..run import Run
-from .cells import inline
+from .cells import inline, table
 
 _AGAIN = """\
 **Run again**: *Run All* under any Python 3 kernel{packages}, in a folder that holds the same files. It needs neither \
-Cellwright, nor a key, nor a network for the model: the next cell defines `final_answer`{tools}. The code was written \
-by a model, and runs with your rights: read it first."""
+Cellwright, nor a key, nor a network for the model: the next cell defines `final_answer`{stand_ins}. The code was \
+written by a model, and runs with your rights: read it first.
+
+**Check**: `cellwright verify` on this file says whether the record is whole, and whether the code still shows the \
+same."""
 
 
-def head(runs: Sequence[Run], *, has_tools: bool) -> str:
-    """The first cell, Markdown: what this is, when, where and by whom it was made, and how to run it again."""
+def head(records: Sequence[Record], runs: Sequence[Run]) -> str:
+    """The first cell, Markdown: what this is, when, where and by whom it was made.
+
+    records: all; runs: those that the notebook tells of, without agents that were called as tools.
+    """
     starts = [started(run) for run in runs]
     first = starts[0]
-    replies = [step.reply for run in runs for step in run.steps if step.reply]
+    replies = [step.reply for record in records for step in record.run.steps if step.reply]
     asked = _unique(inline(start.model) for start in starts if start.model)
     answered = _unique(inline(reply.model) for reply in replies if reply.model)
     sandboxes = [start.sandbox for start in starts if start.sandbox]
@@ -33,55 +39,36 @@ def head(runs: Sequence[Run], *, has_tools: bool) -> str:
         "Made": f"{when(first.time)}, by Cellwright {first.version or 'of unknown version'}",
         "Model": ", ".join(asked) or "none: all cells were run by hand",
         "Answered as": ", ".join(name for name in answered if name not in asked),
+        "Parameters": "; ".join(_unique(_parameters(reply.parameters) for reply in replies)),
         "Code ran in": "; ".join(_unique(_where(facts) for facts in sandboxes)) or "unknown",
         "Limits": _limits(limits) if limits else "",
         "Spent": spent(total(runs)),
         "Conversation": inline(first.conversation),
+        "Record": _record(records),
     }
-    table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text)
-    packages = sandboxes[-1].packages if sandboxes else {}
-    listed = ", ".join(f"{name} {version}" for name, version in packages.items())
-    again = _AGAIN.format(
-        packages=f" with {listed}" if listed else "",
-        tools=", and stand-ins for the tools that answer from the record" if has_tools else "",
-    )
     return (
         "# Audit notebook\n\n"
         "What an agent was asked, what it thought, the code that ran, and what came of it, in order.\n\n"
-        f"| | |\n| --- | --- |\n{table}\n\n{again}"
+        f"{table((name, text) for name, text in rows.items() if text)}"
     )
 
 
-def ending(run: Run) -> str:
+def again(runs: Sequence[Run], *, has_tools: bool, has_typed: bool) -> str:
+    """The second cell, Markdown: how to run the notebook again, and how to check it."""
+    sandboxes = [start.sandbox for run in runs if (start := started(run)).sandbox]
+    packages = sandboxes[-1].packages if sandboxes else {}
+    listed = ", ".join(f"{name} {version}" for name, version in packages.items())
+    tools = ", and stand-ins for the tools that answer from the record" if has_tools else ""
+    typed = ", and `input`, which answers what was typed" if has_typed else ""
+    return _AGAIN.format(packages=f" with {listed}" if listed else "", stand_ins=tools + typed)
+
+
+def ending(run: Run, *, is_undone: bool = False) -> str:
     """The Markdown that ends a run: status, reason, what it spent."""
     status = run.status.replace("_", " ") if run.ended else "unfinished: the record ends here"
     reason = f": {run.reason}" if run.reason else ""
-    return f"**{status[:1].upper()}{status[1:]}**{reason}\n\n{spent(run.totals)}"
-
-
-def preamble(runs: Sequence[Run], calls: Iterable[ToolCalled], *, has_tables: bool, begins_anew: bool) -> str:
-    """The code of the preamble cell; `calls` are those that the notebook's code cells will make again."""
-    parts = _parts()
-    calls = list(calls)
-    tools = {
-        facts.name: f"{facts.signature}\n\n{facts.description}"
-        for run in runs
-        if run.started
-        for facts in run.started.tools
-    }
-    tools.update({call.name: "" for call in calls if call.name not in tools})
-    wanted = [parts["base"]]
-    if tools:
-        lines = (json.dumps(_call(call), ensure_ascii=False) for call in calls)
-        # JSON holds no three double quotes in a row, and no backslash at its end, so a raw literal is safe.
-        # The later mark first: what is filled in may hold the text of the other.
-        filled = parts["tools"].replace("CALLS", "[\n" + ",\n".join(lines) + "\n]", 1)
-        wanted.append(filled.replace("TOOLS", json.dumps(tools, indent=1, ensure_ascii=False), 1))
-    if has_tables:
-        wanted.append(parts["tables"])
-    if begins_anew:
-        wanted.append(parts["anew"])
-    return "\n\n\n".join(wanted)
+    undone = ", and then it was taken back" if is_undone else ""
+    return f"**{status[:1].upper()}{status[1:]}**{reason}{undone}\n\n{spent(run.totals)}"
 
 
 def when(time: float) -> str:
@@ -121,13 +108,23 @@ def started(run: Run) -> RunStarted:
     return run.started
 
 
-def _call(call: ToolCalled) -> dict[str, object]:
-    return {"name": call.name, "args": call.args, "kwargs": call.kwargs, "result": call.result, "error": call.error}
-
-
 def _where(facts: SandboxFacts) -> str:
     isolation = "**not isolated**" if facts.isolation == "process" else f"isolation {inline(facts.isolation)}"
-    return f"{facts.kind}, Python {facts.python}, {isolation}, network {inline(facts.network)}"
+    folder = "/".join(PurePath(facts.workspace).parts[-2:]).lstrip("/")
+    where = f", folder {inline(folder)}" if folder else ""
+    note = f" ({facts.note})" if facts.note else ""
+    return f"{facts.kind}, Python {facts.python}, {isolation}{note}, network {inline(facts.network)}{where}"
+
+
+def _parameters(parameters: Mapping[str, Json]) -> str:
+    plain = {name: value for name, value in parameters.items() if isinstance(value, str | int | float | bool)}
+    return ", ".join(f"{name} {inline(str(value))}" for name, value in plain.items())
+
+
+def _record(records: Sequence[Record]) -> str:
+    events = sum(len(record.lines) for record in records)
+    notes = "".join(f"; **damaged**: {record.note}" for record in records if record.note)
+    return f"{events:,} events, chained; the last link is {inline(records[-1].last)}{notes}"
 
 
 def _limits(limits: Limits) -> str:
@@ -142,14 +139,4 @@ def _limits(limits: Limits) -> str:
 
 
 def _unique(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(texts))
-
-
-@cache
-def _parts() -> dict[str, str]:
-    text = files(__package__).joinpath("preamble.py").read_text(encoding="utf-8")
-    parts = {}
-    for part in text.split("\n# ==== ")[1:]:
-        name, _, source = part.partition("\n")
-        parts[name.strip()] = source.strip()
-    return parts
+    return list(filter(None, dict.fromkeys(texts)))

@@ -1,10 +1,10 @@
 """The audit notebook's first code cell: what its cells need to run again. Read as text, never imported.
 
 Only what stands between the marks is written into a notebook, and of the parts only those that it needs. It runs under
-any IPython kernel and must behave as the sandbox's bootstrap cell does. TOOLS and CALLS are filled in.
+any IPython kernel and must behave as the sandbox's bootstrap cell does. TOOLS, CALLS and TYPED are filled in.
 """
 
-# ruff: noqa: E402, F821 - it is a cell, and `get_ipython` and `display` are IPython's builtins
+# ruff: noqa: E402, F821, I001 - it is a cell, and `get_ipython` and `display` are IPython's builtins
 
 # ==== base
 # What the cells below need to run again: final_answer, and stand-ins for what was at hand when they first ran.
@@ -34,13 +34,15 @@ def _stay(*_, **__):
 get_ipython().set_custom_exc((_Answered,), lambda *_, **__: [])  # no traceback ...
 get_ipython().events.register("post_run_cell", _end_quietly)  # ... and no error: the next cell runs
 get_ipython().ask_exit = _stay  # exit() and quit() do not end the kernel
+# ==== record
+
+
+# What follows answers from the record of what happened then.
+import json as _json
 # ==== tools
 
 
 # Tools ran in another process and are not run again: each call is answered with what it returned then.
-import json as _json
-
-
 class _ToolCallError(RuntimeError):
     """The tool failed when the call was recorded, or there is no record of the call."""
 
@@ -76,6 +78,33 @@ def _stand_in(name, about):
 for _name, _about in _tools.items():
     globals()[_name] = _stand_in(_name, _about)
 _ToolCallError.__name__ = "ToolCallError"
+# ==== typed
+
+
+# What a person typed is not asked for again: input() and getpass() answer with the lines that were typed then.
+class _NotOnRecord(RuntimeError):
+    """A line that was hidden when it was typed, or that nobody typed."""
+
+
+_typed = _json.loads(r"""TYPED""")
+
+
+def _type(prompt="", *_, **__):
+    def plain(text):
+        return "".join(filter(str.isprintable, str(text)))
+
+    if not _typed or plain(_typed[0][0]) != plain(prompt):
+        raise _NotOnRecord(f"There is no record, or no further one, of what was typed at {prompt!r}.")
+    line = _typed.pop(0)[1]
+    if line is None:
+        raise _NotOnRecord(f"What was typed at {prompt!r} was hidden, so it is on no record.")
+    return line
+
+
+input = _type
+if hasattr(get_ipython(), "kernel"):
+    # A kernel makes input() and getpass() of these anew for every cell.
+    get_ipython().kernel.raw_input = get_ipython().kernel.getpass = _type
 # ==== tables
 
 
