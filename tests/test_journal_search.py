@@ -54,7 +54,7 @@ WEATHER = told("weather", "Température à Zürich?", error="could not convert s
         ('"body mass"', "penguins", "thought", "body mass"),
     ],
 )
-async def test_words_are_found_where_they_stand(
+async def test_f5_words_are_found_where_they_stand(
     journal: Journal, text: str, run_id: str, place: str, word: str
 ) -> None:
     await store(journal, "penguins", PENGUINS)
@@ -156,7 +156,7 @@ async def three(journal: Journal) -> Journal:
         ({"status": "failed", "model": "small"}, ""),
     ],
 )
-async def test_runs_are_chosen_by_what_is_known_of_them(
+async def test_f5_runs_are_chosen_by_what_is_known_of_them(
     three: Journal, chosen: dict[str, object], expected: str
 ) -> None:
     assert [run.id for run in await three.runs(**chosen)] == expected.split()  # type: ignore[arg-type]

@@ -23,6 +23,11 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"Free some space and go on (`cellwright runs prune` removes old runs), or {_ELSEWHERE}.",
     ),
     (
+        ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE"),
+        "the disk takes no more, because it is full, over a quota, or failing",
+        f"Make room and go on, or {_ELSEWHERE}.",
+    ),
+    (
         ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH", "OSError"),
         "its folder can't be written",
         f"Allow it, or {_ELSEWHERE}.",

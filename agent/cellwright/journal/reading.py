@@ -85,7 +85,15 @@ def read_record(db: sqlite3.Connection, run_id: str) -> Record:
 
 
 def check_run(db: sqlite3.Connection, run_id: str) -> str | None:
-    """The first thing of the run that is not as it was written, in one line; None when all fits."""
+    """The first thing of the run, or of what it follows, that is not as it was written; None when all fits."""
+    wrong = damage(db, run_id)
+    if wrong is None and not _is_known(db, _lines(db, run_id)):
+        return f"Run {run_id}: it follows a run of the conversation that is no longer there."
+    return wrong
+
+
+def damage(db: sqlite3.Connection, run_id: str) -> str | None:
+    """The first thing of the run itself that is not as it was written, in one line; None when all fits."""
     found = _lines(db, run_id)
     blobs = {}
     for name in (name for line in found.lines for name in _names(line.body)):
@@ -103,8 +111,6 @@ def check_run(db: sqlite3.Connection, run_id: str) -> str | None:
         event = json.loads(body)
         if (event.get("seq"), event.get("kind"), event.get("time")) != (seq, kind, time):
             return f"Run {run_id}: number, kind or time of event {number} was changed."
-    if not _is_known(db, found):
-        return f"Run {run_id}: it follows a run of the conversation that is no longer there."
     return None
 
 

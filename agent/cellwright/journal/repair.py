@@ -25,7 +25,7 @@ from ..wire import from_json
 from .failures import explain
 from .held import Holds
 from .pages import Row, rows
-from .reading import check_run
+from .reading import damage
 from .schema import APPLICATION_ID, MIGRATIONS, open_file, transaction
 from .search import fill
 
@@ -99,7 +99,7 @@ def _if_whole(path: Path) -> Repaired | None:
                     from_json(body)
                 return Repaired(len(ids), len(bodies), 0, 0, None)
             ids = db.execute("SELECT run_id FROM runs").fetchall()
-            if any(check_run(db, run_id) for (run_id,) in ids):
+            if any(damage(db, run_id) for (run_id,) in ids):
                 return None
             return Repaired(len(ids), db.execute("SELECT count(*) FROM events").fetchone()[0], 0, 0, None)
     except (sqlite3.DatabaseError, ValueError):
