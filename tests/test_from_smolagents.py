@@ -39,8 +39,10 @@ REMOVE_PARAMETER RunResult SafeSerializer SerializationError SpeechToTextTool St
 Timing TokenUsage Tool ToolCall ToolCallingAgent ToolCollection ToolOutput TransformersModel UserInputTool VLLMModel
 VisitWebpageTool WebSearchTool WikipediaSearchTool agglomerate_stream_deltas evaluate_python_code
 get_clean_message_list launch_gradio_demo load_tool populate_template stream_to_gradio tool tool_role_conversions
+BaseTool extract_code_from_text fix_final_answer_code handle_agent_output_types is_valid_name make_init_file
+parse_code_blobs parse_json_if_needed truncate_content validate_tool_arguments
 """.split()
-"""What `from smolagents import *` of 1.26 gives, without what it imports itself."""
+"""What `from smolagents import *` of 1.26 gives, without what it imports itself and the functions of its commands."""
 OPTIONS = """
 add_base_tools additional_args additional_authorized_imports code_block_tags executor executor_kwargs executor_type
 final_answer_checks images instructions logger managed_agents max_print_outputs_length max_steps max_tool_threads
