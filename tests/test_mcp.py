@@ -112,6 +112,12 @@ final_answer([noon["time_difference"], add(40), visit({"city": "Bergen"}, how="b
     assert [call.name for call in run.steps[0].calls] == ["convert_time", "add", "visit"]
 
 
+async def test_a_command_that_pip_put_beside_this_python_is_found_without_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    async with McpServer(ServerSettings("time", command="mcp-server-time")) as server:
+        assert "convert_time" in by_name(server)
+
+
 # ---- what comes back -------------------------------------------------------------------------------------------------
 
 

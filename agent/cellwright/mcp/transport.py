@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import one_line
@@ -74,11 +77,18 @@ async def _streams(settings: ServerSettings, keep: Callable[[bytes], None]) -> A
 
     # The SDK adds HOME, PATH and the like to `env`, and nothing else of ours.
     server = StdioServerParameters(
-        command=settings.command, args=list(settings.args), env=dict(settings.env), cwd=settings.cwd
+        command=_program(settings.command), args=list(settings.args), env=dict(settings.env), cwd=settings.cwd
     )
     with await _pipe(keep) as stderr:
         async with stdio_client(server, stderr) as streams:
             yield streams
+
+
+def _program(command: str) -> str:
+    """`command`, or the program of that name beside this Python: pip puts it there, PATH may not lead there."""
+    if shutil.which(command):
+        return command
+    return shutil.which(command, path=str(Path(sys.executable).parent)) or command
 
 
 async def _pipe(keep: Callable[[bytes], None]) -> Any:
