@@ -16,11 +16,10 @@ from audit_runs import GOLDENS, PNG, a_call, a_run, a_step, an_answer, rich, sho
 from cellwright.chain import GENESIS, digest
 from cellwright.events import Event, ValuePut
 from cellwright.journal import Journal
-from cellwright.notebook import cells
 from cellwright.notebook.export import notebook, write
 from cellwright.notebook.metadata import Layout, NoRecord, layout_of, read_file, read_record
 from cellwright.outputs import CellOutput, Display, Stream
-from cellwright.record import Record, fault, record_of
+from cellwright.record import Record, fault, is_left_out, record_of
 from cellwright.run import Run
 
 PICTURE = PNG * 100
@@ -130,7 +129,8 @@ def test_f1_what_only_an_output_holds_is_left_out_of_the_record_too(tmp_path: Pa
     assert len(small) < 20_000 < (tmp_path / "whole.ipynb").stat().st_size
     (record,) = read_record(read_file(tmp_path / "small.ipynb"))
     assert [line.link for line in record.lines] == [line.link for line in record_of([run])[0].lines]
-    assert {name for name, text in record.blobs.items() if cells.is_left_out(text, name)} == set(record.blobs)
+    assert fault(record) is None
+    assert {name for name, text in record.blobs.items() if is_left_out(text, name)} == set(record.blobs)
 
 
 # ---- a file that nobody should trust ---------------------------------------------------------------------------------

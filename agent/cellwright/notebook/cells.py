@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ..chain import LONG, digest
 from ..events import Event
 from ..outputs import CellOutput, Display, Failure, Json, MimeBundle, Stream
+from ..record import is_left_out
 from ..wire import to_json
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _JSON_MIME = re.compile(r"application/(.*\+)?json$")
-_LEFT_OUT = re.compile(r"\[left out: [\d,]+ bytes, SHA-256 ([0-9a-f]{64})\]")
 
 
 def markdown(key: str, text: str, facts: Mapping[str, Json]) -> NotebookNode:
@@ -100,17 +100,6 @@ def facts(event: Event, *without: str) -> dict[str, Json]:
     """The event as JSON data, without the fields that the notebook shows elsewhere."""
     data: dict[str, Json] = json.loads(to_json(event))
     return {key: _short(value) for key, value in data.items() if key not in without and key != "kind"}
-
-
-def left_out(name: str, size: int) -> str:
-    """What stands for a text that was left out. name: its SHA-256; size: bytes."""
-    return f"[left out: {size:,} bytes, SHA-256 {name}]"
-
-
-def is_left_out(text: object, name: str = "") -> bool:
-    """Whether `text` only stands for one that was left out; name: for the one of that SHA-256."""
-    found = _LEFT_OUT.fullmatch(text) if isinstance(text, str) and len(text) < 200 else None
-    return found is not None and name in ("", found[1])
 
 
 def diff(before: str, after: str) -> str:

@@ -13,9 +13,8 @@ from typing import Any
 
 from ..chain import GENESIS, blob_names, digest, link
 from ..errors import one_line
-from ..record import Record
+from ..record import Record, is_left_out
 from ..signing import BadSignature, SigningError, check_signature, signature_of
-from .cells import is_left_out
 from .export import notebook as made_of
 from .metadata import facts_of, layout_of, read_record
 

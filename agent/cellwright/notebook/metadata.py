@@ -27,7 +27,7 @@ from ..chain import LONG, blob_names, digest
 from ..errors import CellwrightError, ExportError, one_line
 from ..events import SCHEMA_VERSION
 from ..outputs import Json
-from ..record import Line, Record, read, record_of
+from ..record import Line, Record, is_left_out, left_out, read, record_of
 from ..run import Run
 from . import cells
 from .head import started
@@ -92,7 +92,7 @@ def without_long_outputs(records: Iterable[Record], max_output: int | None) -> l
                 is_shown = json.loads(line.body).get("kind") in ("output", "answer_given")
                 (shown if is_shown else used).update(names)
         sizes = {name: len(record.blobs[name].encode()) for name in shown - used}
-        blobs = {name: cells.left_out(name, size) for name, size in sizes.items() if size > max_output}
+        blobs = {name: left_out(name, size) for name, size in sizes.items() if size > max_output}
         shortened.append(_read_again(replace(record, blobs={**record.blobs, **blobs})) if blobs else record)
     return shortened
 
@@ -102,7 +102,7 @@ def metadata(records: Sequence[Record], layout: Layout, made: Iterable[NotebookN
     first = started(records[0].run)
     texts = {name: text for record in records for name, text in record.blobs.items()}
     known = set(_texts(made)) if texts else set()
-    missing = {name: text for name, text in texts.items() if cells.is_left_out(text, name)}
+    missing = {name: text for name, text in texts.items() if is_left_out(text, name)}
     facts: dict[str, Json] = {
         "form": FORM,
         "layout": asdict(layout),
@@ -153,11 +153,11 @@ def read_file(path: Path | str) -> dict[str, Any]:
 def read_record(notebook: Mapping[str, Any]) -> list[Record]:
     """The record that a notebook holds, run by run, the links as they stand there: `record.fault` checks them.
 
-    A long output that was left out is a text that says so (`cells.is_left_out`). Raises `NoRecord`.
+    A long output that was left out is a text that says so (`record.is_left_out`). Raises `NoRecord`.
     """
     facts = facts_of(notebook)
     kept, missing = _texts_of(facts, "blobs"), _texts_of(facts, "left_out")
-    missing = {name: text for name, text in missing.items() if cells.is_left_out(text, name)}
+    missing = {name: text for name, text in missing.items() if is_left_out(text, name)}
     try:
         inside = {digest(text): text for text in _texts(notebook.get("cells") or ())}
     except (TypeError, AttributeError, ValueError) as error:

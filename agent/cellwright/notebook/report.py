@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import one_line
 from ..events import AnswerGiven
-from ..record import Record
+from ..record import Record, is_left_out
 from . import cells
 from .head import started
 
@@ -53,7 +53,7 @@ def fold(made: Sequence[NotebookNode]) -> Sequence[NotebookNode]:
 
 def _answer(answer: AnswerGiven) -> tuple[str, dict[str, Any]]:
     """The answer as Markdown, and the pictures in it."""
-    data = {mime: text for mime, text in answer.data.items() if isinstance(text, str) and not cells.is_left_out(text)}
+    data = {mime: text for mime, text in answer.data.items() if isinstance(text, str) and not is_left_out(text)}
     for mime, ending in _PICTURES.items():
         if mime in data:
             name = f"answer.{ending}"

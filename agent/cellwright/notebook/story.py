@@ -67,6 +67,8 @@ class _Story:
         self.typed: list[InputGiven] = []
         """Of the code cells, too."""
         self.has_tables = self.has_parameters = self.begins_anew = False
+        self._lines: dict[int, list[InputGiven]] = {}
+        """What a person typed in this run, by step."""
         self._state_lost = False
         """All variables were lost since the last code cell."""
         self._instance: int | None = None
@@ -92,10 +94,15 @@ class _Story:
 
     def _run(self, run: Run) -> None:
         self.run, start = run, started(run)
+        self._lines = {}
+        for event in run.events:
+            if isinstance(event, InputGiven):
+                self._lines.setdefault(event.step, []).append(event)
+        begun = words.begun(start, is_first=run is self.runs[0])
         if run.id not in self.holds:
-            self._markdown("task", start.seq, f"{words.begun(start)}\n\n**Undone**: what follows was taken back.")
+            self._markdown("task", start.seq, f"{begun}\n\n**Undone**: what follows was taken back.")
         else:
-            self._markdown("task", start.seq, words.begun(start))
+            self._markdown("task", start.seq, begun)
             self._sandbox_of(start)
             self._values([event for event in run.events if isinstance(event, ValuePut)])
         is_by_hand = start.author == "person"
@@ -255,7 +262,7 @@ class _Story:
         return answer if answer and answer.confirmed and answer.step == step.number else None
 
     def _typed_in(self, step: Step) -> list[InputGiven]:
-        return [event for event in self.run.events if isinstance(event, InputGiven) and event.step == step.number]
+        return self._lines.get(step.number, [])
 
     def _agents_of(self, step: Step) -> list[Run]:
         """Runs of agents that this step called: those that began before it ended, and after the one before."""

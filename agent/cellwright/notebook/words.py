@@ -12,16 +12,16 @@ from .head import when
 _BY = {"approved": "approved by", "edited": "edited by", "denied": "denied by"}
 
 
-def begun(start: RunStarted) -> str:
-    """What a run was begun for."""
+def begun(start: RunStarted, *, is_first: bool) -> str:
+    """What a run was begun for. is_first: nothing came before it."""
     if start.author == "person" and start.parent:
         return f"## Taken back\n\n{_from(start, 'A person went back')}, {when(start.time)}."
     if start.author == "person":
         return f"## By hand\n\nA person ran this cell in the sandbox, {when(start.time)}."
     if start.parent:
         return f"## Branch\n\n{_from(start, 'The same task, taken up again')}, {when(start.time)}."
-    said = " The model was told nothing of what came before." if start.is_fresh else ""
-    parts = [f"## Task\n\n{cells.quoted(start.task)}\n\n{when(start.time)}{said and '.'}{said}"]
+    said = ". The model was told nothing of what came before." if start.is_fresh and not is_first else ""
+    parts = [f"## Task\n\n{cells.quoted(start.task)}\n\n{when(start.time)}{said}"]
     if start.files:
         rows = [(cells.inline(file.name), f"{file.size:,}", f"`{file.sha256}`") for file in start.files]
         parts.append(cells.table(rows, ("File handed over", "Bytes", "SHA-256")))
