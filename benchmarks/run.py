@@ -5,8 +5,9 @@
 
 Parts: tasks (ten small tasks with the embedded model), notebook (tasks on a file and a variable), import, kernel (start
 until ready), stop (how long a stop takes), steps (our own cost for each step, early and late in a run of 1,000), agents
-(ten managed agents at once), isolation (what the sandbox's fence costs). What is compared is measured in turn: a busy
-machine slows both sides. Times depend on the machine: read the ratios.
+(ten managed agents at once), isolation (what the sandbox's fence costs), journal (a step on disk, lists and searches of
+10,000 runs). What is compared is measured in turn: a busy machine slows both sides. Times depend on the machine: read
+the ratios.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PARTS = {
     "steps": "stepping",
     "agents": "parallel",
     "isolation": "isolation",
+    "journal": "journaling",
 }
 """Name of a part -> the module that holds it as `measure_<name>`."""
 
