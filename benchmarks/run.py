@@ -27,6 +27,8 @@ PARTS = {
     "stop": "stopping",
     "steps": "stepping",
     "agents": "parallel",
+    "prompt": "prompting",
+    "cutting": "cutting",
     "isolation": "isolation",
     "journal": "journaling",
 }

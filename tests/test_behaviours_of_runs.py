@@ -395,3 +395,15 @@ async def test_63_values_of_a_task_are_told_to_an_agent_that_calls_functions() -
     run = await ToolCallingAgent(model, tools=[book], journal=None).run("Book it.", additional_args={"nights": 3})
     assert "variable nights: int, 3" in model.asked[0][-1].content
     assert run.answer["total"] == 30
+
+
+@pytest.mark.parametrize("arguments", ["", "no json", "{}", '{"mean": 1, "max": 2}', '{"answer": '])
+async def test_64_an_answer_that_can_not_be_read_is_refused(arguments: str) -> None:
+    model = ScriptedModel([call("final_answer", arguments)], [call("final_answer", '{"answer": 2}')])
+    run = await ToolCallingAgent(model, journal=None).run("Go.")
+    assert (run.status, run.answer, run.steps[0].outcome) == ("success", 2, "denied")
+
+
+async def test_65_values_of_a_task_are_used_by_their_names() -> None:
+    model = ScriptedModel([call("final_answer", '{"answer": "x"}')])
+    assert (await ToolCallingAgent(model, journal=None).run("Go.", additional_args={"x": [41]})).answer == [41]

@@ -63,6 +63,35 @@ async def test_e2_a_variable_in_braces_is_filled_in(book: Notebook, provider: Fa
     assert "Say Bergen and {unknown_name}." in provider.requests[-1]["messages"][-1]["content"]
 
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+"""A PNG."""
+
+
+async def test_c5_images_are_shown_to_a_model_that_sees(book: Notebook, provider: FakeProvider) -> None:
+    await book.run(f"import base64; open('a.png', 'wb').write(base64.b64decode('{PIXEL}'))")
+    cell = await book.run("%%agent --new --model openai/gpt-4o --image a.png -i ./a.png\nWhat is it?")
+    assert cell.is_ok, cell.reply
+    text, *pictures = provider.requests[-1]["messages"][-1]["content"]
+    assert text["text"].startswith("Task: What is it?")
+    assert [part["image_url"]["url"].rpartition(",")[2] for part in pictures] == [PIXEL] * 2
+    asked = len(provider.requests)
+    for line, said in (
+        ("--image b.png", "'b.png' can't be read"),
+        ("--model openai/x --image a.png", "can't see images"),
+    ):
+        (error,) = (await book.run(f"%%agent {line}\nWhat is it?")).of("error")
+        assert error["ename"] == "UsageError"
+        assert said in error["evalue"]
+        assert len(error["traceback"]) == 1
+    assert len(provider.requests) == asked
+
+
+async def test_c1_a_rate_that_was_said_holds(book: Notebook, provider: FakeProvider) -> None:
+    assert (await book.run("%%agent --model openai/rated --requests-per-minute 7\npy: final_answer(1)")).is_ok
+    await book.run("from cellwright.models.rates import limiter")
+    assert (await book.run("limiter('openai/rated').requests_per_minute")).result == "7"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [("%agent modle", "model"), ("%%agent --modle x\ntask", "--model"), ("%%agent --in nothing\ntask", "nothing")],

@@ -429,3 +429,15 @@ async def test_only_replies_in_a_row_count(sandbox: ChildKernel) -> None:
     model = ScriptedModel("Hm.", "Hm.", action, "Hm.", "Hm.", "Go.\n```python\nfinal_answer(2)\n```")
     run = await CodeAgent(model, sandbox=sandbox, journal=None).run("What?")
     assert (run.status, run.answer, len(run.steps)) == ("success", 2, 6)
+
+
+async def test_a_block_in_another_language_is_not_called_cut_off(sandbox: ChildKernel) -> None:
+    model = ScriptedModel('```json\n{"a": 1}\n```')
+    await CodeAgent(model, sandbox=sandbox, journal=None).run("What?")
+    assert "had no Python code block" in model.asked[1][-1].content
+
+
+async def test_reasoning_is_no_part_of_the_answer_candidate(sandbox: ChildKernel) -> None:
+    model = ScriptedModel("<think>\nHm.\n</think>\nIt is 42.")
+    run = await CodeAgent(model, sandbox=sandbox, journal=None).run("What?")
+    assert run.answer == "It is 42."

@@ -23,6 +23,7 @@ from cellwright import CodeAgent, Limits, ScriptedModel, Secret, Tool, ToolCalli
 from cellwright.cli_share import share
 from cellwright.errors import CellwrightError
 from cellwright.formats import JsonReply
+from cellwright.prompt_templates import PromptTemplates
 from cellwright.run import Run
 from cellwright.sandbox.none import NoSandbox
 from cellwright.sharing import (
@@ -296,6 +297,7 @@ def team() -> CodeAgent:
         planning_interval=4,
         authorized_imports=["math", "numpy"],
         reply_format=JsonReply(),
+        prompt_templates=PromptTemplates(plan="Plan {{task}}."),
         managed_agents=[inner],
         journal=None,
         name="clerk",
@@ -308,7 +310,7 @@ def test_b5_an_agent_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = save_agent(agent, tmp_path / "clerk")
     again = load_agent(folder, trust=True, sandbox=NoSandbox(), journal=None)
     assert type(again) is CodeAgent
-    for name in ("model", "instructions", "limits", "name", "description"):
+    for name in ("model", "instructions", "prompt_templates", "limits", "name", "description"):
         assert getattr(again, name) == getattr(agent, name)
     assert isinstance(again.reply_format, JsonReply)
     assert {n: t.facts for n, t in again.tools.items()} == {n: t.facts for n, t in agent.tools.items()}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import CellwrightError as CellwrightError
     from .limits import Limits as Limits
     from .models.scripted import ScriptedModel as ScriptedModel
+    from .prompt_templates import PromptTemplates as PromptTemplates
     from .run import Run as Run
     from .run import Step as Step
     from .secrets import Secret as Secret
@@ -28,6 +29,7 @@ _HOME = {
     "CellwrightError": "errors",
     "CodeAgent": "agent",
     "Limits": "limits",
+    "PromptTemplates": "prompt_templates",
     "Run": "run",
     "ScriptedModel": "models.scripted",
     "Secret": "secrets",

@@ -118,8 +118,7 @@ class CodeAgent(Resources):
         limits, max_steps: for this run only. Raises `UsageError` for a task that is none, `ModelError` without a model,
         `WorkspaceError` for a file that can't be copied.
         """
-        if self._work is not None:
-            raise UsageError("This agent is at work; wait for it, or stop it.")
+        self.need_rest()
         task = checked_task(task)
         values, self.images = encoded_values(additional_args or {}), await as_images(images)
         if reset:
@@ -135,8 +134,7 @@ class CodeAgent(Resources):
 
     async def run_by_hand(self, code: str) -> Run:
         """Run a person's own code in the sandbox, on record: the model learns of it with the next task."""
-        if self._work is not None:
-            raise UsageError("This agent is at work; wait for it, or stop it.")
+        self.need_rest()
         work = Work(self, None, replace(self.limits, steps=None, seconds=None, action_seconds=None))
         self.files = ()
         async with aclosing(self.done_by(work, lambda work: work.by_hand(code))) as events:
@@ -144,6 +142,7 @@ class CodeAgent(Resources):
 
     async def done_by(self, work: Work, begin: Callable[[Work], Awaitable[None]]) -> AsyncGenerator[Event]:
         """The events of `work`, done in a task of its own; leaving early stops it."""
+        self.need_rest()  # again: two may have waited for files or a model at the same time
         self._work = work
         work.task = doing = asyncio.create_task(work.do(begin))
         doing.add_done_callback(lambda _: work.events.put_nowait(None))
@@ -166,6 +165,11 @@ class CodeAgent(Resources):
     def is_working(self) -> bool:
         """True while a task is being done."""
         return self._work is not None
+
+    def need_rest(self) -> None:
+        """Raises `UsageError` while a task is being done."""
+        if self._work is not None:
+            raise UsageError("This agent is at work; wait for it, or stop it.")
 
     def forget(self) -> None:
         """Begin a new chat: the model is told nothing of what was; the sandbox's variables stay."""

@@ -28,6 +28,6 @@ async def refused(checks: Sequence[AnswerCheck], given: AnswerGiven, run: Run) -
         except Exception as error:  # noqa: BLE001 - a check is the person's own function; what it raises is its verdict
             verdict = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if verdict is not None and verdict is not True:
-            reason = f": {one_line(verdict)}" if isinstance(verdict, str) and verdict else "."
+            reason = f": {one_line(verdict).rstrip('.')}." if isinstance(verdict, str) and verdict else "."
             return f"The answer was not taken: the check {name} failed{reason} Correct it and call final_answer again."
     return ""

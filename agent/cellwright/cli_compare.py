@@ -72,6 +72,7 @@ async def _compare(asked: _Asked, flags: Mapping[str, Json]) -> int:
     from .compare import Comparison, read_cases
     from .console import stdout_console
     from .journal import Journal, default_path
+    from .models.rates import as_set
     from .sandbox.child import ChildKernel
     from .settings import gather
 
@@ -79,6 +80,8 @@ async def _compare(asked: _Asked, flags: Mapping[str, Json]) -> int:
     cases = read_cases(asked.tasks)
     async with AsyncExitStack() as stack:
         models = await _models(_names(asked.models) if asked.models else (settings.model,), stack)
+        for model in models.values():
+            as_set(model, settings)
         comparison = Comparison(
             cases,
             asked.agents,

@@ -58,7 +58,7 @@ async def save_conversation(agent: CodeAgent, path: str | Path, runs: Sequence[R
 
     runs: as for `conversation`. Raises `UsageError` while a task is being done, and where the file can't be written.
     """
-    _at_rest(agent)
+    agent.need_rest()
     found = await conversation(agent, runs)
     if not found:
         raise UsageError("There is no conversation to save yet.")
@@ -70,7 +70,7 @@ async def load_conversation(agent: CodeAgent, path: str | Path) -> list[Run]:
 
     Raises `UsageError` while a task is being done, and for a file that is none.
     """
-    _at_rest(agent)
+    agent.need_rest()
     runs = await asyncio.to_thread(_read, path)
     _take(agent, runs)
     if runs:
@@ -86,9 +86,9 @@ async def edit_conversation(
     A run is made anew from its events: `Run(replace(event, text="...") if ... else event for event in run.events)`.
     runs: as for `conversation`. Raises `UsageError` while a task is being done, and where no runs come back.
     """
-    _at_rest(agent)
+    agent.need_rest()
     edited = _checked(function(await conversation(agent, runs)))
-    _at_rest(agent)
+    agent.need_rest()
     _take(agent, edited)
     return edited
 
@@ -112,11 +112,6 @@ async def forget_steps(agent: CodeAgent, keep: int, runs: Sequence[Run] = ()) ->
 def _stays(event: Event, run_id: str, kept: set[tuple[str, int]]) -> bool:
     step = getattr(event, "step", None)
     return step is None or isinstance(event, AnswerGiven) or (run_id, step) in kept
-
-
-def _at_rest(agent: CodeAgent) -> None:
-    if agent.is_working:
-        raise UsageError("This agent is at work; wait for it, or stop it.")
 
 
 def _take(agent: CodeAgent, runs: Sequence[Run]) -> None:

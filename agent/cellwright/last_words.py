@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ModelError
 from .events import AnswerGiven, ReplyReceived, Told
+from .fences import without_reasoning
 from .limits import Exceeded
 from .prompt_templates import filled
 
@@ -33,7 +34,7 @@ async def say_best_answer(work: Work, limit: Exceeded) -> None:
 
 async def take_as_answer(work: Work, reply: ReplyReceived | None) -> None:
     """What the model said as the run's answer, unconfirmed."""
-    text = reply.text.strip() if reply else ""
+    text = without_reasoning(reply.text).strip() if reply else ""
     if text:
         data = {"text/plain": text, "text/markdown": text}
         await work.emit(

@@ -147,7 +147,7 @@ class Work:
         """Do what the reply says."""
         code = await self._propose(asked)
         if code is None:
-            await self._no_action()
+            await self._no_action(asked.is_cut_off)
         elif await self._decide(code):
             await self.act(code)
 
@@ -223,10 +223,9 @@ class Work:
         await self.emit(events.ActionProposed(step=self.step, thought=reply.thought, code=reply.code))
         return reply.code
 
-    async def _no_action(self) -> None:
+    async def _no_action(self, was_cut: bool) -> None:
         """Tell the model that nothing was run; after some such replies, end with what it said."""
         step = self.run.steps[-1]
-        was_cut = "```" in (step.reply.text if step.reply else "")
         await self.emit(events.NoAction(step=self.step, note=CUT_CODE if was_cut else self.agent.reply_format.no_code))
         last = self.run.steps[-GIVE_UP_AFTER:]
         if len(last) == GIVE_UP_AFTER and all(isinstance(step.finished, events.NoAction) for step in last):

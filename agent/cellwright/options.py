@@ -68,6 +68,9 @@ def magic_options() -> list[click.Option]:
     return [
         click.Option(["--in", "put"], type=Names(), default=(), help="Variables to copy into the sandbox: a,b."),
         click.Option(["--out", "out"], help="Variable of the notebook that gets the answer."),
+        click.Option(
+            ["--image", "-i", "images"], multiple=True, help="An image for the model; may be given several times."
+        ),
         click.Option(["--new"], is_flag=True, help="Begin a new chat; the sandbox's variables stay."),
         click.Option(
             ["--step"],
@@ -85,6 +88,8 @@ class TaskOptions:
     """Option -> value, for `Settings`; only those that were given."""
     put: tuple[str, ...] = ()
     out: str | None = None
+    images: tuple[str, ...] = ()
+    """Paths."""
     new: bool = False
     step: int | None = None
     help: str = ""
@@ -101,6 +106,8 @@ def parse_magic(line: str) -> TaskOptions:
     own = {item.name for item in fields(TaskOptions)} - {"settings", "help"}
     if given.get("out") is not None and not given["out"].isidentifier():
         raise UsageError(f"--out: {given['out']!r} is not the name of a variable.")
+    if given.get("step") and (given["images"] or given["put"] or given["new"]):
+        raise UsageError("--step takes up a run that was begun; --image, --in and --new are for a new task.")
     return TaskOptions(
         settings={name: value for name, value in given.items() if name not in own and value not in (None, ())},
         **{name: given[name] for name in own},

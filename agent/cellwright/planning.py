@@ -5,6 +5,7 @@ The plan is the model's own reply, on record with its tokens and its price, and 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -51,19 +52,27 @@ async def _plan(work: Work, template: str) -> None:
     text = filled(template, {"task": work.run.task, "remaining_steps": left})
     await work.emit(Told(step=work.step, text=text, by="planning"))
     begun, text, end = time.monotonic(), "", ReplyEnd()
-    async with aclosing(model.stream(memory.messages, Sampling(max_tokens=PLAN_TOKENS))) as parts:
-        async for part in parts:
-            if isinstance(part, Text):
-                text += part.text
-            elif isinstance(part, ReplyEnd):
-                end = part
-    usage, cost = end.usage, end.cost
-    if usage is None:
-        counted, cost = model.count(memory.messages, text)
-        usage = replace(counted, estimated=True)
-    work.meter.add_reply(usage, cost)
-    seconds = time.monotonic() - begun
-    await work.emit(Planned(step=work.step, text=text, usage=usage, cost=cost, seconds=seconds))
+    try:
+        async with (
+            asyncio.timeout(work.meter.seconds_left()),
+            aclosing(model.stream(memory.messages, Sampling(max_tokens=PLAN_TOKENS))) as parts,
+        ):
+            async for part in parts:
+                if isinstance(part, Text):
+                    text += part.text
+                elif isinstance(part, ReplyEnd):
+                    end = part
+    except TimeoutError:
+        raise work.meter.out_of_time() from None
+    finally:
+        if text:  # what was written before a stop was paid for, too
+            usage, cost = end.usage, end.cost
+            if usage is None:
+                counted, cost = model.count(memory.messages, text)
+                usage = replace(counted, estimated=True)
+            work.meter.add_reply(usage, cost)
+            seconds = time.monotonic() - begun
+            await work.emit(Planned(step=work.step, text=text, usage=usage, cost=cost, seconds=seconds))
     # The step that the plan is for is counted already, but still to be taken: the last one, too.
     work.meter.steps -= 1
     try:

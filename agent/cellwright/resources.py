@@ -46,14 +46,20 @@ class Resources:
         return origin_of(Path.cwd())
 
     async def chosen_model(self) -> Model:
-        """The model that answers, found when it is first needed. Raises `ModelError`."""
-        if self.model is None or isinstance(self.model, str):
+        """The model that answers, found when it is first needed.
+
+        Raises `ModelError`, and `UsageError` where the task has images and the model can't see.
+        """
+        model = self.model
+        if model is None or isinstance(model, str):
             from .models.choice import choose
 
-            model: Model = (await choose(self.model)).model
-            self.model = model
-            return model
-        return self.model
+            self.model = model = (await choose(model)).model
+        if self.images:
+            from .models.sight import must_see
+
+            await must_see(model)
+        return model
 
     def open_journal(self) -> Journal | None:
         """Where runs are kept; None for nowhere."""

@@ -1,7 +1,8 @@
 """Going back, and going on: undo, branch, edit a step, resume a run whose process was killed.
 
 Each begins a fresh sandbox and rebuilds in it what still holds (`rebuild.py`), lets the conversation end there, and
-puts on record what was done. Runs are never changed: one that branches names its parent, one that is resumed shows the seam.
+puts on record what was done. Runs are never changed: one that branches names its parent, one that is resumed shows
+the seam.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ async def undo(agent: CodeAgent, steps: int = 1) -> Run:
     The run that says so on record; its `RunResumed.note` names what can't be taken back. The task whose steps were
     taken back is not gone on with: give the next one, or `branch`. Raises `UsageError`, `SandboxUnavailable`.
     """
-    _at_rest(agent)
+    agent.need_rest()
     parts = holding(await _conversation(agent))
     at, last = _before_last(parts, steps)
     undone = f"undo {steps}"
@@ -52,7 +53,7 @@ async def branch(
     step: from 1. instruction: what the model is told. code: a person's own code for that step instead of the model's.
     run_id: the last run by default. options: `limits`. Raises `UsageError`, `SandboxUnavailable`.
     """
-    _at_rest(agent)
+    agent.need_rest()
     runs = await _conversation(agent)
     run = _chosen(runs, run_id)
     if not any(known.number == step for known in run.steps):
@@ -73,7 +74,7 @@ async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> As
     ended without an answer (out of steps, stopped, ...) goes on as a branch of it. options: `limits`, for all of it.
     Raises `UsageError` for a run that has its answer, `JournalError`, `SandboxUnavailable`.
     """
-    _at_rest(agent)
+    agent.need_rest()
     journal = _journal(agent)
     run = await (journal.latest() if run_id == "latest" else journal.run(run_id))
     started = run.started
@@ -268,11 +269,6 @@ def _journal(agent: CodeAgent) -> Journal:
     if journal is None:
         raise UsageError("This agent keeps no journal, so there is nothing to go back to.")
     return journal
-
-
-def _at_rest(agent: CodeAgent) -> None:
-    if agent.is_working:
-        raise UsageError("This agent is at work; wait for it, or stop it.")
 
 
 async def _collected(events: AsyncGenerator[Event]) -> Run:

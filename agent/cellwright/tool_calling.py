@@ -73,7 +73,10 @@ class ToolCallingWork(Work):
     async def _answer(self, call: ToolUse) -> str:
         """Take the answer; why it is not taken, where it is not."""
         arguments = arguments_of(call)
-        value = self._named(arguments.get("answer", next(iter(arguments.values()), None)))
+        if "answer" not in arguments and len(arguments) != 1:
+            got = one_line(call.arguments, 80) or "nothing"
+            return f"The answer was not taken: final_answer takes a JSON object with one key, answer; got {got}"
+        value = self._named(arguments["answer"] if "answer" in arguments else next(iter(arguments.values())))
         text = as_text(value)
         data = {"text/plain": text} | ({"text/markdown": text} if isinstance(value, str) else {})
         given = AnswerGiven(step=self.step, data=data, value=value, has_value=True, type_name=type(value).__name__)
@@ -120,8 +123,9 @@ class ToolCallingWork(Work):
         return self.agent.results
 
     def _named(self, value: Json) -> Json:
-        """The earlier result that `value` is the name of, or `value` itself."""
-        return self.results.get(value, value) if isinstance(value, str) else value
+        """The earlier result, or the value of the task, that `value` is the name of; else `value` itself."""
+        given = self.agent.sandbox.values if isinstance(self.agent.sandbox, NoSandbox) else {}
+        return {**given, **self.results}.get(value, value) if isinstance(value, str) else value
 
 
 class ToolCallingAgent(CodeAgent):

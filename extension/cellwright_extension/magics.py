@@ -67,7 +67,7 @@ class AgentMagics:
             if options.step is not None:
                 run = await self.session.branch(options.step, code=cell, flags=options.settings)
             else:
-                run = await self.session.do(task, options.settings, values, with_answer=False)
+                run = await self.session.do(task, options.settings, values, options.images, with_answer=False)
         if options.out:
             self.shell.user_ns[options.out] = await self.session.answer_of(run)
         return Answer(run)

@@ -13,6 +13,7 @@ from cellwright.errors import CellwrightError, RunFailed, RunInterrupted, UsageE
 from cellwright.events import AnswerGiven, Event
 from cellwright.mcp import McpServers
 from cellwright.models.choice import choose
+from cellwright.models.rates import as_set
 from cellwright.outputs import Json
 from cellwright.rewind import branch, resume, undo
 from cellwright.sandbox.child import ChildKernel
@@ -123,16 +124,18 @@ class Session:
         task: str,
         flags: Mapping[str, Json] | None = None,
         values: Mapping[str, object] | None = None,
+        images: Sequence[object] = (),
         *,
         with_answer: bool = True,
     ) -> Run:
         """Do a task and show it. A run that did not end well raises `RunFailed` or `RunInterrupted`.
 
-        flags: settings for this task only. values: variables to put into the sandbox. with_answer: whether what stays
-        in the output repeats the answer, which a cell shows as its result anyway.
+        flags: settings for this task only. values: variables to put into the sandbox. images: shown to the model.
+        with_answer: whether what stays in the output repeats the answer, which a cell shows as its result anyway.
         """
         settings = await self._ready(flags)
-        events = self.agent.stream(await self.fill_in(task), limits=settings.limits, additional_args=values)
+        task = await self.fill_in(task)
+        events = self.agent.stream(task, limits=settings.limits, additional_args=values, images=images)
         return await self._shown(events, with_answer=with_answer)
 
     async def undo(self, steps: int) -> Run:
@@ -172,6 +175,7 @@ class Session:
         agent = self.agent
         self._fence(settings)
         agent.model = await self.model(settings.model)
+        as_set(agent.model, settings)
         agent.tools = {**self.mcp.tools, **self.tools}
         agent.instructions = settings.instructions
         return settings

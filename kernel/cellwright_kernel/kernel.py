@@ -141,7 +141,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         if options.step is not None:
             run = await session.branch(options.step, code=cell.text, flags=options.settings)
         else:
-            run = await session.do(cell.text, options.settings, with_answer=False)
+            run = await session.do(cell.text, options.settings, images=options.images, with_answer=False)
         if run.answered:
             self._remember(run.answer, count)
             self._show(dict(run.answered.data), count, dict(run.answered.metadata))

@@ -72,6 +72,9 @@ class LiteLLMModel:
         self._shown = shown_as or name
         self._sampling = sampling or Sampling()
         self._access: dict[str, Any] = {"timeout": silence, **(extra or {})}
+        if name.startswith(("ollama/", "ollama_chat/")):
+            # Without a price litellm asks Ollama for one after the first reply, and the loop stands still meanwhile.
+            self._access |= {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
         if api_base:
             self._access["api_base"] = api_base
         if api_base or api_key:

@@ -16,7 +16,7 @@ class NoSandbox:
     """Takes values, so that a task's variables can be named; refuses code."""
 
     def __init__(self) -> None:
-        self._values: dict[str, Json] = {}
+        self.values: dict[str, Json] = {}
         self.is_running = False
 
     async def start(self) -> SandboxFacts:
@@ -39,24 +39,24 @@ class NoSandbox:
         """Keep a plain value. Raises `ValueNotTransferable` for a table."""
         if form != "json":
             raise ValueNotTransferable(f"{name} is a table; an agent that runs no code takes plain values only.")
-        self._values[name] = value
+        self.values[name] = value
 
     async def get(self, name: str) -> tuple[str, Json]:
         """A value that was put. Raises `ValueNotTransferable`."""
-        if name not in self._values:
+        if name not in self.values:
             raise ValueNotTransferable(f"There is no value {name!r}.")
-        return "json", self._values[name]
+        return "json", self.values[name]
 
     async def render(self, names: Sequence[str]) -> Mapping[str, str]:
         """Values as text."""
-        return {name: str(self._values[name]) for name in names if name in self._values}
+        return {name: str(self.values[name]) for name in names if name in self.values}
 
     async def keep(self, number: int, text: str) -> None:
         """The journal has it."""
 
     async def at_hand(self) -> AtHand:
         """The values that were put, whole: the model can't look at them by itself."""
-        found = [Variable(name, type(value).__name__, repr(value)[:2000]) for name, value in self._values.items()]
+        found = [Variable(name, type(value).__name__, repr(value)[:2000]) for name, value in self.values.items()]
         return AtHand(tuple(found))
 
     async def complete(self, code: str, cursor: int) -> Mapping[str, Json]:
@@ -73,7 +73,7 @@ class NoSandbox:
 
     async def restart(self) -> SandboxFacts:
         """Forget the values."""
-        self._values.clear()
+        self.values.clear()
         return await self.start()
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ from ..guard import made_up_data
 from ..limits import Limits
 from ..managed import managed
 from ..outputs import Json
+from ..prompt_templates import PromptTemplates
 from ..tool_calling import ToolCallingAgent
 from ..tools import Tool
 from .files import (
@@ -187,6 +188,8 @@ def _options(agent: CodeAgent, needs: dict[str, tuple[str, ...]]) -> dict[str, J
     for prepare in agent.before_step:
         if prepare.__qualname__.startswith("plan_every."):
             options["planning_interval"] = inspect.getclosurevars(prepare).nonlocals["interval"]
+    if agent.prompt_templates != PromptTemplates():
+        options["prompt_templates"] = asdict(agent.prompt_templates)
     others = []
     for guard in agent.guards:
         if getattr(guard, "__qualname__", "").startswith("imports_policy."):
@@ -215,7 +218,7 @@ def _model_name(agent: CodeAgent) -> str | None:
 
 
 def _restored(options: Mapping[str, Json]) -> dict[str, Any]:
-    known = {"reply_format", "planning_interval", "authorized_imports"}
+    known = {"reply_format", "planning_interval", "prompt_templates", "authorized_imports"}
     if unknown := set(options) - known:
         raise ValueError(f"unknown option {one_line(sorted(unknown)[0], 60)!r}")
     restored: dict[str, Any] = dict(options)
