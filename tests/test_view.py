@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
+from browser.nested import gave_up, native, team, wrapped
 from browser.played import DOT_PNG, TABLE, analysis, ended, long_run, play, started, turn
 from cellwright.events import (
     ActionDecided,
@@ -26,12 +29,14 @@ from cellwright.events import (
     ReplyDelta,
     ReplyReceived,
     ToolCalled,
+    ToolProgress,
 )
 from cellwright.facts import SandboxFacts, Usage
 from cellwright.limits import Limits
 from cellwright.outputs import CellOutput, Clear, Display, Failure, MimeBundle, Stream
 from cellwright.run import Run
-from cellwright_extension.messages import LIVE_LIMIT, changes, joined, snapshot
+from cellwright_extension.messages import LIVE_LIMIT, changes, snapshot
+from cellwright_extension.outbox import Outbox
 from cellwright_extension.render import (
     TEXT_LIMIT,
     appended,
@@ -44,8 +49,10 @@ from cellwright_extension.render import (
     safe_html,
     terminal_text,
 )
-from cellwright_extension.view import header, headline, static_html, static_text
+from cellwright_extension.tree import Tree
+from cellwright_extension.view import static_html, static_text
 from cellwright_extension.widget import RunView, static_bundle
+from cellwright_extension.words import header, headline
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -88,7 +95,13 @@ class Harm(HTMLParser):
 
 
 def hostile_run(text: str) -> list[Event]:
-    """A run that holds `text` wherever a run can hold text."""
+    """A run that holds `text` wherever a run can hold text, and an agent's run in it that does, too."""
+    works = ToolProgress(step=1, name=text, text=text)
+    return hostile_events(text, works, *wrapped(1, text, "k", iter(hostile_events(text, works))))
+
+
+def hostile_events(text: str, *more: Event) -> list[Event]:
+    """A run that holds `text` everywhere; `more` happens in its first step."""
     mimes = ("text/html", "text/markdown", "text/latex", "text/plain", "image/svg+xml", "image/png", "application/json")
     outputs: list[CellOutput | ToolCalled] = [
         Stream("stdout", text),
@@ -101,6 +114,7 @@ def hostile_run(text: str) -> list[Event]:
     return [
         started(text, model=text),
         *turn(1, text, text, *outputs, outcome="error"),
+        *more,
         ReplyReceived(step=2, text=text, usage=Usage(), cost=None, seconds=0),
         ActionProposed(step=2, thought=text, code=text),
         ActionDecided(step=2, verdict="denied", by=text, code=text, reason=text),
@@ -114,11 +128,11 @@ def hostile_run(text: str) -> list[Event]:
 
 def messages_of(events: list[Event]) -> list[dict[str, Any]]:
     """All that the page is told, event by event."""
-    run = Run()
+    tree = Tree()
     told: list[dict[str, Any]] = []
     for event in events:
-        run.add(event)
-        told += [dict(message) for message in changes(run, event)]
+        tree.add(event)
+        told += [dict(message) for message in changes(tree, event)]
     return told
 
 
@@ -135,7 +149,7 @@ def test_e3_nothing_hostile_stays_in_the_static_twin(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_e3_nothing_hostile_stays_in_live_messages(text: str) -> None:
     events = hostile_run(text)
-    told = messages_of(events) + [dict(message) for message in snapshot(Run(events))]
+    told = messages_of(events) + [dict(message) for message in snapshot(Tree(Run(events)))]
     markup = [message["html"] for message in told if "html" in message]
     pieces = {event.text for event in events if isinstance(event, ReplyDelta)}
     assert len(markup) > 20
@@ -415,7 +429,7 @@ def test_e3_empty_and_broken_off_runs_can_be_shown() -> None:
         run = Run(events[:end])
         assert static_html(run)
         assert isinstance(static_text(run), str)
-        assert list(snapshot(run))
+        assert list(snapshot(Tree(run)))
 
 
 # ---- live messages --------------------------------------------------------------------------------------------------
@@ -424,11 +438,21 @@ def test_e3_empty_and_broken_off_runs_can_be_shown() -> None:
 class Page:
     """The page's side of the messages, in few lines: what each part shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, inner: dict[str, Page] | None = None) -> None:
         self.shown: dict[tuple[Any, ...], Any] = {}
+        self.inner: dict[str, Page] = {} if inner is None else inner
+        """Pages of all inner runs, by their key; a run is told of by its caller first."""
 
     def take(self, message: Any) -> None:
+        if run := message.get("run"):
+            self.inner[run].take({name: value for name, value in message.items() if name != "run"})
+            return
         match message:
+            case {"op": "agent", "step": step, "key": key, "name": name, "said": said}:
+                page = self.inner.setdefault(key, Page(self.inner))
+                self.shown["agent", step, key] = (name, said, page.shown)
+            case {"op": "call", "step": step, "index": index}:
+                self.shown["call", step, index] = {**message, "seconds": 0}
             case {"op": "delta", "text": text}:
                 self.shown["reply",] = self.shown.get(("reply",), "") + text
             case {"op": "head", "head": head}:
@@ -484,20 +508,27 @@ def every_kind() -> list[Event]:
     ]
 
 
-def test_e3_snapshot_shows_what_the_single_changes_have_shown() -> None:
+@pytest.mark.parametrize("events", [every_kind, team, native, gave_up])
+def test_e3_snapshot_shows_what_the_single_changes_have_shown(events: Callable[[], Iterable[Event]]) -> None:
     """At every moment; but that a step which only has a reply is shown as written until it is known what it is."""
-    run, live = Run(), Page()
-    for event in every_kind():
-        run.add(event)
-        for message in changes(run, event):
+    tree, live = Tree(), Page()
+    for event in events():
+        tree.add(event)
+        for message in changes(tree, event):
             live.take(message)
-        last = run.steps[-1] if run.steps else None
-        if last and last.reply and not (last.proposed or last.finished or run.ended):
+        if is_between(tree):
             continue
         late = Page()
-        for message in snapshot(run):
+        for message in snapshot(tree):
             late.take(message)
         assert late.shown == live.shown, event
+
+
+def is_between(tree: Tree) -> bool:
+    """True when a step, here or in an inner run, only has its reply."""
+    last = tree.run.steps[-1] if tree.run.steps else None
+    here = last and last.reply and not (last.proposed or last.finished or tree.run.ended)
+    return bool(here) or any(is_between(inner) for step in tree.run.steps for inner in tree.inner(step.number))
 
 
 def test_e3_text_of_one_stream_is_appended_and_not_sent_again() -> None:
@@ -515,21 +546,42 @@ def test_e3_endless_text_is_cut_on_its_way_to_the_page() -> None:
     assert "the journal has it" in told[-1]["text"]
 
 
-def test_e3_joining_texts_changes_nothing() -> None:
-    run, apart, together = Run(), Page(), Page()
-    waiting: Any = None
-    text = "abc\rX\nlonger line\rshort\b\b\n\x1b[31mred\x1b[0m"
-    for event in [started(), *turn(1, "a", "b", *(Stream("stdout", character) for character in text))]:
-        run.add(event)
-        for message in changes(run, event):
-            apart.take(message)
-            both = joined(waiting, message) if waiting else None
-            if waiting and not both:
-                together.take(waiting)
-            waiting = both or message
-    together.take(waiting)
+TYPED = "abc\rX\nlonger line\rshort\b\b\n\x1b[31mred\x1b[0m"
+
+
+def typed() -> Iterator[Event]:
+    """A run whose output comes character by character."""
+    yield started()
+    yield from turn(1, "a", "b", *(Stream("stdout", character) for character in TYPED))
+
+
+@pytest.mark.parametrize("events", [typed, every_kind, team, native, gave_up])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_e3_messages_that_wait_are_fewer_and_show_the_same(events: Callable[[], Iterable[Event]], size: int) -> None:
+    """size: so many messages wait before they are sent."""
+    tree, apart, together, outbox = Tree(), Page(), Page(), Outbox()
+    told = sent = 0
+    for event in events():
+        tree.add(event)
+        for message in changes(tree, event):
+            apart.take(deepcopy(message))
+            outbox.put(message)
+            told += 1
+            if told % size == 0:
+                sent += deliver(outbox, together)
+    sent += deliver(outbox, together)
     assert together.shown == apart.shown
-    assert apart.shown["output", 1, 0] == terminal_text(text)
+    assert sent == told if size == 1 else sent < told
+    if events is typed:
+        assert apart.shown["output", 1, 0] == terminal_text(TYPED)
+
+
+def deliver(outbox: Outbox, page: Page) -> int:
+    """How many messages had waited."""
+    messages = outbox.take_all()
+    for message in messages:
+        page.take(message)
+    return len(messages)
 
 
 # ---- the widget -----------------------------------------------------------------------------------------------------

@@ -72,12 +72,20 @@ class ConsoleView:
         self._reply = ""
         self._code = ""
         self._open_line = False
+        self._at_work: dict[str, str] = {}
+        self._called: dict[str, str] = {}
 
     def take(self, event: Event) -> None:  # noqa: PLR0912  (one branch for each kind of event)
         """Show the event."""
         if isinstance(event, ReplyDelta):
             self._reply += event.text
             self._think(self._reply)
+            return
+        if isinstance(event, ToolProgress):
+            self._progress(event)
+            return
+        if isinstance(event, Nested):
+            self._nested(event, ())
             return
         self.close()
         match event:
@@ -89,15 +97,12 @@ class ConsoleView:
                 self._note(f"\nPlan\n{event.text.strip()}", "cyan")
             case Compacted():
                 self._note(f"{event.characters:,} characters of old observations were shortened for the model.", "dim")
-            case Nested():
-                self._nested(event)
-            case ToolProgress():
-                self._note(f"  {event.name}: {event.text}", "dim")
             case ActionProposed():
                 self._action(event)
             case ActionDecided() if event.verdict != "approved":
                 self._decided(event)
             case ToolCalled():
+                self._at_work.pop(event.name, None)
                 self._note(f"{event.name}(...) {event.error or f'{event.seconds:.1f} s'}", "dim")
             case Output():
                 self._output(event.output)
@@ -150,12 +155,42 @@ class ConsoleView:
             self._print(Text(printable(event.thought)))
         self._show_code(event.code)
 
-    def _nested(self, event: Nested) -> None:
-        inner = event.event
-        if isinstance(inner, ActionProposed):
-            self._note(f"  {event.agent}, step {inner.step}: {one_line(inner.thought or inner.code, 100)}", "dim")
-        elif isinstance(inner, RunEnded):
-            self._note(f"  {event.agent}: {inner.status}, {totals_line(inner.totals)}", "dim")
+    def _progress(self, event: ToolProgress) -> None:
+        """In a terminal the last word of each tool at work, in place; else a line for each."""
+        if self.console.is_terminal:
+            self._end_line()
+            self._at_work[event.name] = event.text
+            self._think("\n".join(f"{name}: {text}" for name, text in self._at_work.items()))
+        else:
+            self._note(f"  {event.name}: {event.text}", "dim")
+
+    def _nested(self, event: Nested, callers: tuple[str, ...]) -> None:
+        """What an agent that was called does, in few lines; `callers` are those between it and the run shown."""
+        names = (*callers, self._name_of(event))
+        inner, who = event.event, "  " + " > ".join(names)
+        match inner:
+            case Nested():
+                self._nested(inner, names)
+            case RunStarted():
+                self._aside(f"{who}: {one_line(inner.task, 100)}", "dim")
+            case ActionProposed():
+                self._aside(f"{who}, step {inner.step}: {one_line(inner.thought or inner.code, 100)}", "dim")
+            case Output(output=Failure() as failure):
+                self._aside(f"{who}, step {inner.step}: {failure.ename}: {one_line(failure.evalue, 100)}", "red")
+            case RunEnded():
+                reason = f" ({one_line(inner.reason, 100)})" if inner.reason else ""
+                self._aside(f"{who}: {inner.status.replace('_', ' ')}{reason}, {totals_line(inner.totals)}", "dim")
+
+    def _aside(self, text: str, style: str) -> None:
+        self.close()
+        self._note(text, style)
+
+    def _name_of(self, event: Nested) -> str:
+        """The agent's name; calls of the same agent are numbered from the second on."""
+        if event.run_id not in self._called:
+            before = sum(name.partition(" #")[0] == event.agent for name in self._called.values())
+            self._called[event.run_id] = event.agent + (f" #{before + 1}" if before else "")
+        return self._called[event.run_id]
 
     def _decided(self, event: ActionDecided) -> None:
         self._note(f"{event.verdict} by {event.by}. {event.reason}".rstrip(), "yellow")
@@ -185,6 +220,7 @@ class ConsoleView:
                 pass
 
     def _finished(self, event: ActionFinished | NoAction) -> None:
+        self._at_work.clear()
         if isinstance(event, NoAction):
             self._note(event.note, "yellow")
         elif event.note or event.outcome not in ("ok", "error"):
@@ -204,10 +240,13 @@ class ConsoleView:
     def _note(self, text: str, style: str) -> None:
         self._print(Text(printable(text), style=style))
 
-    def _print(self, text: Text) -> None:
+    def _end_line(self) -> None:
         if self._open_line:
             self.console.print()
             self._open_line = False
+
+    def _print(self, text: Text) -> None:
+        self._end_line()
         # soft_wrap: a line that is copied from the terminal must be the line that was written.
         self.console.print(text, soft_wrap=True)
 

@@ -1,9 +1,9 @@
 """What the live view's page is told: small numbered changes, and a snapshot that is made of the same changes.
 
-`changes(run, event)` says what `event`, which `run` has just taken in, changes on the page; `snapshot(run)` says it for
-a run as it stands. Both are pure: the state of a run is its `Run`. Markup arrives at the page ready and harmless
-(`render`); text arrives as text. The page (static/run_view.js) has one function for each `op` and ignores an `op`
-that it does not know.
+`changes(tree, event)` says what `event`, which `tree` has just taken in, changes on the page; `snapshot(tree)` says it
+for a run as it stands. Both are pure: the state of a run is its `Tree`. Runs of agents that were called are told in the
+same words; `run` says which one is meant. Markup arrives at the page ready and harmless (`render`); text arrives as
+text. The page (static/run_view.js) has one function for each `op` and ignores an `op` that it does not know.
 """
 
 from __future__ import annotations
@@ -28,36 +28,45 @@ from cellwright.events import (
     RunEnded,
     RunStarted,
     ToolCalled,
+    ToolProgress,
 )
 from cellwright.outputs import Clear, Display, Stream
 from cellwright.run import Run, Step
 
 from .render import appended, clip, code_html, markdown_html, output_html, terminal_text
-from .view import (
+from .tree import Call, Tree
+from .view import answer_html
+from .words import (
+    CallState,
     StepState,
-    answer_html,
     answer_label,
-    call_text,
+    call_seconds,
+    call_words,
     decision_text,
-    header,
     headline,
-    nested_text,
+    short_answer,
     step_state,
     thought,
+    tree_header,
 )
 
 LIVE_LIMIT = 100_000
 """Characters of one text output that travel to the page as they come."""
 
 
-class HeadMessage(TypedDict):
-    """The header's facts (`view.Header`) changed."""
+class _Placed(TypedDict, total=False):
+    run: str
+    """Key of the inner run that is meant; absent for the outermost."""
+
+
+class HeadMessage(_Placed):
+    """The header's facts (`words.Header`) changed."""
 
     op: Literal["head"]
     head: dict[str, Any]
 
 
-class DeltaMessage(TypedDict):
+class DeltaMessage(_Placed):
     """A piece of the reply that is being written."""
 
     op: Literal["delta"]
@@ -65,7 +74,7 @@ class DeltaMessage(TypedDict):
     text: str
 
 
-class StepMessage(TypedDict):
+class StepMessage(_Placed):
     """How a step stands. Ends the display of the reply as it is written."""
 
     op: Literal["step"]
@@ -75,7 +84,7 @@ class StepMessage(TypedDict):
     title: str
 
 
-class PartMessage(TypedDict):
+class PartMessage(_Placed):
     """Markup for one part of a step; it replaces what the part showed."""
 
     op: Literal["part"]
@@ -84,16 +93,40 @@ class PartMessage(TypedDict):
     html: str
 
 
-class LineMessage(TypedDict):
-    """A line of text below the code (`calls`) or below the outputs (`notes`)."""
+class LineMessage(_Placed):
+    """A line of text below the outputs."""
 
     op: Literal["line"]
     step: int
-    part: Literal["calls", "notes"]
+    part: Literal["notes"]
     text: str
 
 
-class OutputMessage(TypedDict):
+class CallMessage(_Placed):
+    """How call number `index` of a step stands; it replaces what was said of it."""
+
+    op: Literal["call"]
+    step: int
+    index: int
+    state: CallState
+    call: str
+    said: str
+    """Its progress, result, or error."""
+    seconds: float
+
+
+class AgentMessage(_Placed):
+    """A step called an agent: its run has messages of its own, with `key` as their `run`."""
+
+    op: Literal["agent"]
+    step: int
+    key: str
+    name: str
+    said: str
+    """Its answer, in short; empty until it is given."""
+
+
+class OutputMessage(_Placed):
     """Output number `index` of a step, as markup; it replaces the one that has that number."""
 
     op: Literal["output"]
@@ -103,7 +136,7 @@ class OutputMessage(TypedDict):
     html: str
 
 
-class TextMessage(TypedDict):
+class TextMessage(_Placed):
     """Text for output number `index`: drop characters at its end, then add."""
 
     op: Literal["text"]
@@ -114,14 +147,14 @@ class TextMessage(TypedDict):
     text: str
 
 
-class ClearMessage(TypedDict):
+class ClearMessage(_Placed):
     """The step's outputs are gone."""
 
     op: Literal["clear"]
     step: int
 
 
-class AnswerMessage(TypedDict):
+class AnswerMessage(_Placed):
     """The answer, as markup."""
 
     op: Literal["answer"]
@@ -135,6 +168,8 @@ Message = Union[
     StepMessage,
     PartMessage,
     LineMessage,
+    CallMessage,
+    AgentMessage,
     OutputMessage,
     TextMessage,
     ClearMessage,
@@ -142,37 +177,40 @@ Message = Union[
 ]
 
 
-def changes(run: Run, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (one branch for each kind of event)
-    """What `event`, the last that `run` took in, changes on the page."""
+def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (one branch for each kind of event)
+    """What `event`, the last that `tree` took in, changes on the page."""
+    run = tree.run
     match event:
         case RunStarted():
-            yield _head(run)
+            yield _head(tree)
         case ReplyDelta():
             if len(run.events) < 2 or not isinstance(run.events[-2], ReplyDelta):
-                yield _head(run)
+                yield _head(tree)
             yield DeltaMessage(op="delta", step=event.step, text=event.text)
         case ReplyReceived():
-            yield _head(run)
+            yield _head(tree)
         case Planned():
             yield from _said(run, run.steps[-1])
         case Compacted():
             text = f"{event.characters:,} characters of older observations were shortened for the model."
             yield LineMessage(op="line", step=event.step, part="notes", text=text)
         case Nested():
-            if text := nested_text(event):
-                yield LineMessage(op="line", step=event.step, part="calls", text=text)
+            yield from _nested(tree, event)
         case ActionProposed():
             yield from _said(run, run.steps[-1])
+        case ActionDecided(verdict="approved"):
+            yield from _calls(tree, run.steps[-1])
         case ActionDecided(verdict="edited"):
             yield _code(run.steps[-1])
             yield LineMessage(op="line", step=event.step, part="notes", text=decision_text(run.steps[-1]))
         case ActionDecided(verdict="denied"):
             yield LineMessage(op="line", step=event.step, part="notes", text=decision_text(run.steps[-1]))
-        case ToolCalled():
-            yield LineMessage(op="line", step=event.step, part="calls", text=call_text(event))
+        case ToolProgress() | ToolCalled():
+            yield from _calls(tree, run.steps[-1], event.name)
         case Output():
             yield from _shown(run.steps[-1], event)
         case ActionFinished():
+            yield from _calls(tree, run.steps[-1], is_open=True)
             yield from _note(run.steps[-1])
             yield _step(run, run.steps[-1])
         case NoAction():
@@ -184,18 +222,21 @@ def changes(run: Run, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (one
             if run.steps:
                 # A reply that was stopped in the middle has not been shown as a step yet.
                 yield from _said(run, run.steps[-1])
-            yield _head(run)
+            yield _head(tree)
 
 
-def snapshot(run: Run) -> Iterator[Message]:
-    """What an empty page must be told to show `run` as it stands."""
-    yield _head(run)
+def snapshot(tree: Tree) -> Iterator[Message]:
+    """What an empty page must be told to show a run as it stands."""
+    run = tree.run
+    yield _head(tree)
     for step in run.steps:
         yield from _said(run, step)
         if text := decision_text(step):
             yield LineMessage(op="line", step=step.number, part="notes", text=text)
-        for call in step.calls:
-            yield LineMessage(op="line", step=step.number, part="calls", text=call_text(call))
+        yield from _calls(tree, step)
+        for inner in tree.inner(step.number):
+            yield _agent(inner, step.number)
+            yield from _placed(inner, snapshot(inner))
         for index, output in enumerate(step.outputs):
             if isinstance(output, Stream):
                 yield _text(step.number, index, output, 0, clip(terminal_text(output.text), LIVE_LIMIT))
@@ -208,8 +249,55 @@ def snapshot(run: Run) -> Iterator[Message]:
         yield delta
 
 
-def _head(run: Run) -> HeadMessage:
-    return HeadMessage(op="head", head=asdict(header(run)))
+# ---- calls, and runs of agents --------------------------------------------------------------------------------------
+
+
+def _nested(tree: Tree, event: Nested) -> Iterator[Message]:
+    inner = tree.inner_of(event)
+    if len(inner.run.events) == 1:
+        yield _agent(inner, event.step)
+        yield from _calls(tree, tree.run.steps[-1], inner.name)  # this run stands for its call from now on
+    yield from _placed(inner, changes(inner, event.event))
+    match _innermost(event):
+        case AnswerGiven():
+            yield _agent(inner, event.step)
+        case ReplyReceived() | RunEnded():
+            yield _head(tree)  # what was spent counts here, too
+
+
+def _innermost(event: Event) -> Event:
+    return _innermost(event.event) if isinstance(event, Nested) else event
+
+
+def _placed(inner: Tree, messages: Iterator[Message]) -> Iterator[Message]:
+    for message in messages:
+        message.setdefault("run", inner.key)
+        yield message
+
+
+def _agent(inner: Tree, step: int) -> AgentMessage:
+    name, said = terminal_text(inner.name), short_answer(inner.run)
+    return AgentMessage(op="agent", step=step, key=inner.key, name=name, said=said)
+
+
+def _calls(tree: Tree, step: Step, name: str = "", *, is_open: bool = False) -> Iterator[CallMessage]:
+    """The calls of a step: all, those of one name, or those that have not ended."""
+    for index, call in enumerate(tree.calls(step.number)):
+        if call.name == (name or call.name) and not (is_open and call.called):
+            yield _call(tree, step, index, call)
+
+
+def _call(tree: Tree, step: Step, index: int, call: Call) -> CallMessage:
+    state, called, said = call_words(tree, step, call)
+    seconds = round(call_seconds(call), 2)
+    return CallMessage(op="call", step=step.number, index=index, state=state, call=called, said=said, seconds=seconds)
+
+
+# ---- steps ----------------------------------------------------------------------------------------------------------
+
+
+def _head(tree: Tree) -> HeadMessage:
+    return HeadMessage(op="head", head=asdict(tree_header(tree)))
 
 
 def _step(run: Run, step: Step) -> StepMessage:
@@ -280,20 +368,3 @@ def _being_written(run: Run) -> DeltaMessage | None:
         number = event.step
         pieces.append(event.text)
     return DeltaMessage(op="delta", step=number, text="".join(reversed(pieces))) if pieces else None
-
-
-def joined(first: Message, second: Message) -> Message | None:
-    """Two neighbouring messages as one, where that is possible."""
-    if first["op"] == "head" and second["op"] == "head":
-        return second
-    if first["op"] == "delta" and second["op"] == "delta" and first["step"] == second["step"]:
-        return DeltaMessage(op="delta", step=first["step"], text=first["text"] + second["text"])
-    if first["op"] == "text" and second["op"] == "text" and _same_place(first, second):
-        kept = len(first["text"]) - second["drop"]
-        text = first["text"][: max(0, kept)] + second["text"]
-        return TextMessage(**{**first, "drop": first["drop"] + max(0, -kept), "text": text})
-    return None
-
-
-def _same_place(first: TextMessage, second: TextMessage) -> bool:
-    return (first["step"], first["index"]) == (second["step"], second["index"])

@@ -23,7 +23,9 @@ import traitlets
 from cellwright.events import Event, RunEnded
 from cellwright.run import Run
 
-from .messages import Message, changes, joined, snapshot
+from .messages import changes, snapshot
+from .outbox import Outbox
+from .tree import Tree
 from .view import static_html, static_text
 
 SECONDS_BETWEEN_MESSAGES = 1 / 15
@@ -47,9 +49,10 @@ class RunView(anywidget.AnyWidget):
     start = traitlets.Any().tag(sync=True, to_json=lambda _value, view: view._snapshot())
 
     def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
-        self.run = Run()
+        self._tree = Tree()
+        self.run = self._tree.run
         self._on_stop = on_stop
-        self._queue: list[Message] = []
+        self._outbox = Outbox()
         self._number = 0
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -61,20 +64,14 @@ class RunView(anywidget.AnyWidget):
     def take(self, event: Event) -> None:
         """Show what `event` changed. Never waits; takes `ReplyDelta` too."""
         with self._lock:
-            self.run.add(event)
-            for message in changes(self.run, event):
-                self._put(message)
+            self._tree.add(event)
+            for message in changes(self._tree, event):
+                self._outbox.put(message)
         wait = self._sent_at + SECONDS_BETWEEN_MESSAGES - time.monotonic()
         if wait <= 0 or isinstance(event, RunEnded):
             self._flush()
-        elif self._queue and self._timer is None:
+        elif self._outbox and self._timer is None:
             self._flush_after(wait)
-
-    def _put(self, message: Message) -> None:
-        if self._queue and (both := joined(self._queue[-1], message)):
-            self._queue[-1] = both
-        else:
-            self._queue.append(message)
 
     def _flush_after(self, seconds: float) -> None:
         try:
@@ -90,17 +87,16 @@ class RunView(anywidget.AnyWidget):
             self._send_queue()
 
     def _send_queue(self) -> None:
-        if self._queue:
+        if self._outbox:
             self._number += 1
-            changed, self._queue = self._queue, []
             self._sent_at = time.monotonic()
-            self.send({"number": self._number, "changes": changed})
+            self.send({"number": self._number, "changes": self._outbox.take_all()})
 
     def _snapshot(self) -> dict[str, Any]:
         with self._lock:
             # What is queued is in the run already. Sent first, it has a number, and no page shows it twice.
             self._send_queue()
-            return {"number": self._number, "snapshot": list(snapshot(self.run))}
+            return {"number": self._number, "snapshot": list(snapshot(self._tree))}
 
     def _receive(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         match content.get("op"):

@@ -4,8 +4,7 @@
 // the same changes from the beginning. All views of one run share one log, so that a second view, or one that is
 // opened again, is drawn from it. Markup in messages was made harmless by Python; all else goes in as text.
 
-/** @typedef {{op: string, step?: number, [key: string]: any}} Change */
-/** @typedef {{number: number, changes?: Change[], snapshot?: Change[]}} Batch */
+/** @typedef {{op: string, run?: string, step?: number, [key: string]: any}} Change */
 
 const FENCE = /^(`{3,}|~{3,})[^\n]*\n/m;
 const UNFINISHED_FENCE = /\n?^(`{1,}|~{3,})[^\n]*$/m;
@@ -20,10 +19,7 @@ function make(tag, name, text) {
 
 /** @param {string} text @param {() => void} onclick */
 function button(text, onclick) {
-  const node = make("button", "", text);
-  node.type = "button";
-  node.onclick = onclick;
-  return node;
+  return Object.assign(make("button", "", text), { type: "button", onclick });
 }
 
 /** @param {HTMLElement} node @param {string} text */
@@ -45,15 +41,40 @@ function parts(reply) {
   return { thought: reply.slice(0, fence.index), code: end < 0 ? rest : rest.slice(0, end) };
 }
 
+/** What shows one run: the whole one, or that of an agent which it called. @param {string} label */
+function frame(label) {
+  const it = {
+    clock: make("span", "cw-clock"),
+    list: make("ol", "cw-steps"),
+    live: make("li", "cw-live"),
+    code: make("pre", "cw-live-code"),
+    answer: make("section", "cw-answer"),
+    /** @type {Map<number, any>} */
+    steps: new Map(),
+    reply: "",
+    running: false,
+    atEnd: true,
+    // Follow the end while the person is at the end, also when a picture has just got its size.
+    follow: () => it.atEnd && (it.list.scrollTop = it.list.scrollHeight),
+  };
+  for (const part of ["pill", "task", "facts", "reason", "said", "phase", "thought"]) it[part] = make("div", `cw-${part}`);
+  it.list.ariaLabel = label;
+  it.list.onscroll = () => (it.atEnd = it.list.scrollHeight - it.list.scrollTop - it.list.clientHeight < 40);
+  it.list.addEventListener("load", it.follow, true);
+  it.answer.ariaLabel = "Answer";
+  it.live.append(it.phase, it.thought, it.code);
+  it.list.append(it.live);
+  return it;
+}
+
 /** One drawn view. @param {HTMLElement} root @param {(message: object) => void} send */
 function drawing(root, send) {
   root.classList.add("cw");
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", "Agent run");
+  Object.assign(root, { role: "group", ariaLabel: "Agent run" });
 
-  const pill = make("span", "cw-pill");
-  pill.setAttribute("role", "status");
-  const task = make("div", "cw-task");
+  const whole = frame("Steps");
+  whole.pill.role = "status";
+  whole.list.tabIndex = 0; // scrolls: the keyboard must reach it
   const stop = button("Stop", () => {
     send({ op: "stop" });
     stop.disabled = true;
@@ -62,117 +83,136 @@ function drawing(root, send) {
   stop.className = "cw-stop";
   const fold = button("Collapse all", () => {
     const open = fold.textContent === "Expand all";
-    for (const step of steps.values()) step.details.open = open;
+    for (const step of whole.steps.values()) step.details.open = open;
     setText(fold, open ? "Collapse all" : "Expand all");
   });
   const buttons = make("div", "cw-buttons");
   buttons.append(fold, stop);
-  const clock = make("span", "cw-clock");
-  const facts = make("div", "cw-facts");
-  const reason = make("div", "cw-reason");
   const head = make("header", "cw-head");
   const top = make("div", "cw-top");
-  top.append(pill, task, buttons);
-  head.append(top, facts, reason);
+  top.append(whole.pill, whole.task, buttons);
+  head.append(top, whole.facts, whole.reason);
+  root.replaceChildren(head, whole.list, whole.answer);
 
-  const list = make("ol", "cw-steps");
-  list.tabIndex = 0; // scrolls: the keyboard must reach it
-  list.setAttribute("aria-label", "Steps");
-  const live = make("li", "cw-live");
-  const phase = make("div", "cw-phase");
-  const liveThought = make("div", "cw-live-thought");
-  const liveCode = make("pre", "cw-live-code");
-  live.append(phase, liveThought, liveCode);
-  list.append(live);
-  const answer = make("section", "cw-answer");
-  answer.setAttribute("aria-label", "Answer");
-  root.replaceChildren(head, list, answer);
+  /** Every run that is shown, by its key. @type {Map<string | undefined, any>} */
+  const runs = new Map([[undefined, whole]]);
+  /** What shows seconds that go by: since when, and the words before. @type {Map<HTMLElement, [number, string]>} */
+  const clocks = new Map();
 
-  /** @type {Map<number, any>} */
-  const steps = new Map();
-  let facing = { running: false, seconds: 0 };
-  let since = 0;
-  let reply = "";
+  /** Show `text`, or seconds that go by. @param {HTMLElement} node @param {string} text @param {number} [since] */
+  function say(node, text, since) {
+    clocks.delete(node);
+    if (since == null) setText(node, text);
+    else clocks.set(node, [since, text]);
+  }
 
-  /** @param {number} number */
-  function step(number) {
-    let it = steps.get(number);
-    if (it) return it;
+  function step(it, number) {
+    let made = it.steps.get(number);
+    if (made) return made;
     const item = make("li", "cw-step");
     const details = make("details");
     details.open = true;
     const summary = make("summary");
-    const title = make("span", "cw-title");
-    const word = make("span", "cw-word");
-    summary.append(make("span", "cw-number", `Step ${number}`), title, word);
     const body = make("div", "cw-body");
-    it = { item, details, title, word };
-    for (const part of ["thought", "code", "calls", "outputs", "notes"]) {
-      it[part] = make("div", `cw-${part}`);
-      body.append(it[part]);
+    made = { item, details, title: make("span", "cw-title"), word: make("span", "cw-word") };
+    summary.append(make("span", "cw-number", `Step ${number}`), made.title, made.word);
+    for (const part of ["thought", "code", "calls", "agents", "outputs", "notes"]) {
+      made[part] = make("div", `cw-${part}`);
+      body.append(made[part]);
     }
     details.append(summary, body);
     item.append(details);
-    list.insertBefore(item, live);
-    steps.set(number, it);
-    return it;
+    it.list.insertBefore(item, it.live);
+    it.steps.set(number, made);
+    return made;
   }
 
   /** Output number `index` of a step, made anew when it is of another kind. */
-  function output(change, name) {
-    const outputs = step(change.step).outputs;
-    let node = outputs.children[change.index];
-    if (node && node.className === name) return node;
+  function output(it, change, name) {
+    const outputs = step(it, change.step).outputs;
+    const node = outputs.children[change.index];
+    if (node?.className === name) return node;
     const fresh = make(name.includes("cw-text") ? "pre" : "div", name);
     if (node) node.replaceWith(fresh);
     else outputs.append(fresh);
     return fresh;
   }
 
-  /** One function for each `op`. */
+  /** One function for each `op`; `it` is the run that is meant. */
   const apply = {
-    head({ head: facts_, at }) {
-      facing = facts_;
-      since = at - facts_.seconds * 1000;
-      if (!facts_.running) reply = "";
-      setText(pill, facts_.status);
-      pill.dataset.tone = facts_.tone;
-      setText(task, facts_.task);
-      setText(reason, facts_.reason);
-      const words = [make("span", "cw-model", facts_.model), make("span", "", facts_.steps), clock];
-      for (const text of facts_.spent) words.push(make("span", "", text));
-      for (const mark of facts_.marks) {
-        const node = make("span", `cw-mark cw-${mark.tone}`, mark.text);
-        node.title = mark.title;
-        words.push(node);
+    head(it, { head, at }) {
+      it.running = head.running;
+      if (!head.running) it.reply = "";
+      setText(it.pill, head.status);
+      it.pill.dataset.tone = head.tone;
+      setText(it.task, head.task);
+      setText(it.reason, head.reason);
+      const [model, count, ...spent] = [head.model, head.steps, ...head.spent].map((text) => make("span", "", text));
+      const marks = head.marks.map((mark) =>
+        Object.assign(make("span", `cw-mark cw-${mark.tone}`, mark.text), { title: mark.title }),
+      );
+      it.facts.replaceChildren(...(head.model ? [model] : []), count, it.clock, ...spent, ...marks);
+      if (head.running) say(it.clock, "", at - head.seconds * 1000);
+      else say(it.clock, duration(head.seconds));
+      if (it === whole) stop.hidden = !head.running;
+      else {
+        it.box.dataset.tone = head.tone;
+        // What went well folds by itself, unless somebody is reading there.
+        if (head.tone === "good" && !it.touched) it.box.open = false;
       }
-      facts.replaceChildren(...words.filter((node) => node === clock || node.textContent));
-      stop.hidden = !facts_.running;
-      tick();
     },
-    delta(change) {
-      reply += change.text;
+    agent(it, change) {
+      let inner = runs.get(change.key);
+      if (!inner) {
+        inner = frame(`Steps of ${change.name}`);
+        inner.box = make("details", "cw-agent");
+        Object.assign(inner.box, { open: true, ariaLabel: `Agent ${change.name}`, onclick: () => (inner.touched = true) });
+        const summary = make("summary");
+        summary.append(inner.pill, make("b", "", change.name), inner.task, inner.facts, inner.reason, inner.said);
+        inner.box.append(summary, inner.list, inner.answer);
+        step(it, change.step).agents.append(inner.box);
+        runs.set(change.key, inner);
+      }
+      setText(inner.said, change.said && `→ ${change.said}`);
     },
-    step(change) {
-      const it = step(change.step);
-      reply = "";
-      it.item.dataset.state = change.state;
-      it.at = change.at;
-      it.running = change.state === "running";
-      setText(it.title, change.title);
-      setText(it.word, change.word);
+    call(it, change) {
+      const calls = step(it, change.step).calls;
+      let row = calls.children[change.index];
+      if (!row) {
+        calls.role = "list";
+        row = Object.assign(make("div"), { role: "listitem" });
+        row.append(make("span"), make("span", "cw-said"), make("span", "cw-word"));
+        calls.append(row);
+      }
+      const [call, said, word] = row.children;
+      row.dataset.state = change.state;
+      setText(call, change.call);
+      setText(said, change.said);
+      if (change.state === "running") say(word, "", change.at - change.seconds * 1000);
+      else say(word, change.state === "warn" ? "" : duration(change.seconds));
     },
-    part(change) {
-      step(change.step)[change.part].innerHTML = change.html;
+    delta(it, change) {
+      it.reply += change.text;
     },
-    line(change) {
-      step(change.step)[change.part].append(make("div", "", change.text));
+    step(it, change) {
+      const made = step(it, change.step);
+      it.reply = "";
+      made.item.dataset.state = change.state;
+      setText(made.title, change.title);
+      if (change.state === "running") say(made.word, "running · ", change.at);
+      else say(made.word, change.word);
     },
-    output(change) {
-      output(change, `cw-output cw-${change.kind}`).innerHTML = change.html;
+    part(it, change) {
+      step(it, change.step)[change.part].innerHTML = change.html;
     },
-    text(change) {
-      const node = output(change, `cw-output cw-text cw-${change.stream}`);
+    line(it, change) {
+      step(it, change.step)[change.part].append(make("div", "", change.text));
+    },
+    output(it, change) {
+      output(it, change, `cw-output cw-${change.kind}`).innerHTML = change.html;
+    },
+    text(it, change) {
+      const node = output(it, change, `cw-output cw-text cw-${change.stream}`);
       if (!node.firstChild) node.append("");
       const text = /** @type {Text} */ (node.firstChild);
       if (change.drop) text.deleteData(Math.max(0, text.length - change.drop), change.drop);
@@ -180,70 +220,71 @@ function drawing(root, send) {
       text.appendData(change.text);
       if (atEnd) node.scrollTop = node.scrollHeight;
     },
-    clear(change) {
-      step(change.step).outputs.replaceChildren();
+    clear(it, change) {
+      step(it, change.step).outputs.replaceChildren();
     },
-    answer(change) {
-      const body = make("div", "cw-rich");
-      body.innerHTML = change.html;
-      answer.replaceChildren(make("div", "cw-label", change.label), body);
+    answer(it, change) {
+      const html = Object.assign(make("div", "cw-rich"), { innerHTML: change.html });
+      it.answer.replaceChildren(make("div", "cw-label", change.label), html);
     },
   };
 
-  function drawReply() {
-    const busy = [...steps.values()].some((it) => it.running);
-    live.hidden = !facing.running || busy;
-    if (live.hidden) return;
-    const { thought, code } = parts(reply);
-    setText(phase, !reply ? "Waiting for the model" : code ? "Writing code" : "Thinking");
-    setText(liveThought, thought.trim());
-    setText(liveCode, code);
-    liveCode.scrollTop = liveCode.scrollHeight;
+  function drawReply(it) {
+    const busy = it.running && [...it.steps.values()].some((made) => clocks.has(made.word));
+    it.live.hidden = !it.running || !whole.running || busy;
+    if (it.live.hidden) return;
+    const { thought, code } = parts(it.reply);
+    setText(it.phase, !it.reply ? "Waiting for the model" : code ? "Writing code" : "Thinking");
+    setText(it.thought, thought.trim());
+    setText(it.code, code);
+    it.code.scrollTop = it.code.scrollHeight;
   }
 
   function tick() {
     const now = performance.now();
-    setText(clock, duration(facing.running ? (now - since) / 1000 : facing.seconds));
-    for (const it of steps.values()) if (it.running) setText(it.word, `running · ${duration((now - it.at) / 1000)}`);
+    for (const [node, [since, words]] of clocks) setText(node, words + duration((now - since) / 1000));
   }
-
-  // Follow the end while the person is at the end, also when a picture has just got its size.
-  let atEnd = true;
-  const follow = () => atEnd && (list.scrollTop = list.scrollHeight);
-  list.addEventListener("scroll", () => (atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40));
-  list.addEventListener("load", follow, true);
 
   /** @type {Change[]} */
   let waiting = [];
-  let frame = 0;
+  let frames = 0;
   function draw() {
-    frame = 0;
+    frames = 0;
     const changes = waiting;
     waiting = [];
-    for (const change of changes) apply[change.op]?.(change);
-    drawReply();
-    follow();
+    for (const change of changes) {
+      const it = runs.get(change.run);
+      if (it) apply[change.op]?.(it, change);
+    }
+    tick();
+    for (const it of runs.values()) {
+      drawReply(it);
+      it.follow();
+    }
   }
-  const timer = setInterval(() => facing.running && tick(), 200);
+  const timer = setInterval(() => whole.running && tick(), 200);
 
   return {
     /** @param {Change[]} changes */
     add(changes) {
       waiting.push(...changes);
-      frame ||= requestAnimationFrame(draw);
+      frames ||= requestAnimationFrame(draw);
     },
     /** @param {Change[]} changes */
     restart(changes) {
-      for (const it of steps.values()) it.item.remove();
-      steps.clear();
-      answer.replaceChildren();
-      reply = "";
+      for (const made of whole.steps.values()) made.item.remove();
+      whole.steps.clear();
+      whole.answer.replaceChildren();
+      whole.reply = "";
+      runs.clear();
+      runs.set(undefined, whole);
+      clocks.clear();
       waiting = [...changes];
       draw();
     },
     close() {
       clearInterval(timer);
-      cancelAnimationFrame(frame);
+      cancelAnimationFrame(frames);
     },
   };
 }
@@ -264,7 +305,7 @@ export default () => {
       asked = performance.now();
       model.send({ op: "sync" });
     };
-    /** @param {Batch} batch */
+    /** @param {{number: number, changes?: Change[], snapshot?: Change[]}} batch */
     const take = (batch) => {
       const { snapshot, changes } = batch ?? {};
       if (!(batch?.number > number)) return;
@@ -274,7 +315,8 @@ export default () => {
         for (const view of views) view.restart(log);
       } else if (batch.number === number + 1) {
         // A reply that has become a step need not be kept as it was written.
-        if (changes.some((change) => change.op === "step")) log = log.filter((change) => change.op !== "delta");
+        const stepped = new Set(changes.filter((change) => change.op === "step").map((change) => change.run));
+        if (stepped.size) log = log.filter((change) => change.op !== "delta" || !stepped.has(change.run));
         log.push(...changes);
         for (const view of views) view.add(changes);
       } else {
