@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from audit_runs import GOLDENS, SEARCH, a_call, a_run, a_step, an_answer, rich, table_shown_here
+from cellwright import ScriptedModel, ToolCallingAgent, tool
 from cellwright.events import InputGiven, ValuePut
+from cellwright.facts import ToolUse
 from cellwright.notebook.export import notebook, write
 from cellwright.outputs import Failure
 from cellwright.run import Run
@@ -140,3 +143,39 @@ def test_f7_papermill_runs_the_analysis_on_other_values(without_us: Path, tmp_pa
     shown = json.dumps([cell.get("outputs") for cell in json.loads(out.read_text())["cells"]])
     assert "'30 m'" in shown
     assert "'3 m'" not in shown
+
+
+async def test_f2_function_calls_are_made_again_with_their_results_by_name(without_us: Path, tmp_path: Path) -> None:
+    @tool
+    async def double(x: int) -> int:
+        """Double a number."""
+        await asyncio.sleep(0.2 if x == 4 else 0)  # the second call ends first
+        if x < 0:
+            raise ValueError("too small")
+        return 2 * x
+
+    model = ScriptedModel(
+        [
+            ToolUse("c1", "double", '{"x": 4}'),
+            ToolUse("c2", "double", '{"x": 5}'),
+            ToolUse("c3", "double", '{"x": -1}'),
+        ],
+        [ToolUse("c4", "double", '{"x": "result_1"}')],
+        [ToolUse("c5", "nothing", "{}")],
+        [ToolUse("c6", "final_answer", '{"answer": "result_1"}')],
+        [ToolUse("c7", "final_answer", '{"answer": "Sixteen\\n\\n*in words*"}')],
+    )
+    agent = ToolCallingAgent(model, tools=[double], journal=None)
+    runs = [await agent.run("Double."), await agent.run("In words.")]
+    assert [run.answer for run in runs] == [16, "Sixteen\n\n*in words*"]
+    path = tmp_path / "made.ipynb"
+    write(runs, path)
+    recorded, executed = notebook(runs), await run_again(path, without_us)
+    shown = [cell for cell in recorded.cells if cell.metadata.cellwright.role == "action"]
+    assert shown[0].source == "result_1 = double(x=4)\nresult_2 = double(x=5)\ndouble(x=-1)"
+    assert shown[0].outputs[0].text == "result_1 = double: 8\nresult_2 = double: 10\n"
+    assert [cell.source for cell in shown[1:4:2]] == ["result_1 = double(x=result_1)", "final_answer(answer=result_1)"]
+    assert shown[2].source == "nothing()"
+    for before, after in zip(recorded.cells, executed.cells, strict=True):
+        if before.cell_type == "code":
+            assert essence(after.outputs) == essence(before.outputs), before.source

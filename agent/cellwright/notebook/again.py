@@ -7,19 +7,24 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
-from ..events import InputGiven, ToolCalled
+from ..events import AnswerGiven, InputGiven, ToolCalled
 from ..run import Run
+from .functions import Shown
 
 
 def preamble(
     runs: Sequence[Run],
-    calls: Sequence[ToolCalled],
+    calls: Shown,
     typed: Sequence[InputGiven],
+    answers: Sequence[AnswerGiven],
     *,
     has_tables: bool,
     begins_anew: bool,
 ) -> str:
-    """The code of the preamble cell. calls, typed: what the notebook's code cells will ask for again."""
+    """The code of the preamble cell. calls, typed: what the notebook's code cells will ask for again.
+
+    answers: those that a host showed, for agents that run no code.
+    """
     parts = _parts()
     tools = {
         facts.name: f"{facts.signature}\n\n{facts.description}"
@@ -27,16 +32,19 @@ def preamble(
         if run.started
         for facts in run.started.tools
     }
-    tools.update({call.name: "" for call in calls if call.name not in tools})
+    tools.update({call.name: "" for call, _ in calls if call.name not in tools})
     wanted = [parts["base"]]
-    if tools or typed:
+    if tools or typed or answers:
         wanted.append(parts["record"])
     if tools:
         # The later mark first: what is filled in may hold the text of the other.
-        filled = parts["tools"].replace("CALLS", _listed(_call(call) for call in calls), 1)
+        filled = parts["tools"].replace("CALLS", _listed(_call(call, shown) for call, shown in calls), 1)
         wanted.append(filled.replace("TOOLS", json.dumps(tools, indent=1, ensure_ascii=False), 1))
     if typed:
         wanted.append(parts["typed"].replace("TYPED", _listed([line.prompt, line.value] for line in typed), 1))
+    if answers:
+        known = _listed([answer.value, answer.data] for answer in answers)
+        wanted.append(parts["answers"].replace("ANSWERS", known, 1))
     if has_tables:
         wanted.append(parts["tables"])
     if begins_anew:
@@ -50,8 +58,9 @@ def _listed(items: Iterable[object]) -> str:
     return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
 
 
-def _call(call: ToolCalled) -> dict[str, object]:
-    return {"name": call.name, "args": call.args, "kwargs": call.kwargs, "result": call.result, "error": call.error}
+def _call(call: ToolCalled, shown: str | None) -> dict[str, object]:
+    known = {"name": call.name, "args": call.args, "kwargs": call.kwargs, "result": call.result, "error": call.error}
+    return known if shown is None else {**known, "shown": shown}
 
 
 @cache

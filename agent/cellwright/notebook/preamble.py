@@ -1,10 +1,10 @@
 """The audit notebook's first code cell: what its cells need to run again. Read as text, never imported.
 
 Only what stands between the marks is written into a notebook, and of the parts only those that it needs. It runs under
-any IPython kernel and must behave as the sandbox's bootstrap cell does. TOOLS, CALLS and TYPED are filled in.
+any IPython kernel and must behave as the sandbox's bootstrap cell does. TOOLS, CALLS, TYPED and ANSWERS are filled in.
 """
 
-# ruff: noqa: E402, F821, I001 - it is a cell, and `get_ipython` and `display` are IPython's builtins
+# ruff: noqa: E402, F811, F821, I001 - it is a cell, and `get_ipython` and `display` are IPython's builtins
 
 # ==== base
 # What the cells below need to run again: final_answer, and stand-ins for what was at hand when they first ran.
@@ -61,6 +61,9 @@ def _stand_in(name, about):
         for index, call in enumerate(_calls):
             if call["name"] == name and as_recorded([call["args"], call["kwargs"]]) == wanted:
                 del _calls[index]
+                if "shown" in call:  # the model called it by itself, so that an error ended no code
+                    print(call["shown"], end="", file=_sys.stderr if call["error"] else _sys.stdout)
+                    return call["result"]
                 if call["error"] is not None:
                     raise _ToolCallError(call["error"])
                 return call["result"]
@@ -105,6 +108,28 @@ input = _type
 if hasattr(get_ipython(), "kernel"):
     # A kernel makes input() and getpass() of these anew for every cell.
     get_ipython().kernel.raw_input = get_ipython().kernel.getpass = _type
+# ==== answers
+
+
+# An agent that calls functions runs no code: the host showed its answer, and in another way than Python does.
+_answers = _json.loads(r"""ANSWERS""")
+_show_as_python = display
+
+
+def _show(answer):
+    for value, data in _answers:
+        if value == answer:
+            return _show_as_python(data, raw=True)
+    return _show_as_python(answer)
+
+
+def final_answer(answer=None):
+    """Show the answer to the task and end the cell."""
+    get_ipython().user_ns["_answer"] = answer
+    _show(answer)
+    raise _Answered
+
+
 # ==== tables
 
 

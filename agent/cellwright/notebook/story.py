@@ -28,7 +28,7 @@ from ..lineage import holding
 from ..outputs import Json, plain_text
 from ..record import Record
 from ..run import Run, Step
-from . import cells, words
+from . import cells, functions, words
 from .again import preamble
 from .head import again, ending, head, started, total
 from .nested import nested
@@ -62,8 +62,12 @@ class _Story:
         self.body: list[NotebookNode] = []
         self._keys: dict[str, int] = {}
         self.run = self.runs[0]
-        self.calls: list[ToolCalled] = []
-        """Of the code cells: those that a re-execution makes again."""
+        self.calls: list[tuple[ToolCalled, str | None]] = []
+        """Of the code cells: those that a re-execution makes again (`functions.Shown`)."""
+        self.answers: list[AnswerGiven] = []
+        """Those that a host showed, for agents that run no code."""
+        self._results: set[str] = set()
+        """Names of what such an agent's calls returned so far."""
         self.typed: list[InputGiven] = []
         """Of the code cells, too."""
         self.has_tables = self.has_parameters = self.begins_anew = False
@@ -82,7 +86,14 @@ class _Story:
         conversation = started(self.runs[0]).conversation
         facts: dict[str, Json] = {"role": "head", "totals": asdict(total(self.runs))}
         how = again(self.runs, has_tools=has_tools, has_typed=bool(self.typed))
-        source = preamble(self.runs, self.calls, self.typed, has_tables=self.has_tables, begins_anew=self.begins_anew)
+        source = preamble(
+            self.runs,
+            self.calls,
+            self.typed,
+            self.answers,
+            has_tables=self.has_tables,
+            begins_anew=self.begins_anew,
+        )
         return [
             cells.markdown(f"{conversation}:head", head(self.records, self.runs), facts),
             cells.markdown(f"{conversation}:again", how, {"role": "again"}),
@@ -209,8 +220,11 @@ class _Story:
         self._markdown("plan", plan.seq, text, {"step": plan.step, "plan": cells.facts(plan, "step", "text")})
 
     def _action(self, step: Step, code: str) -> None:
-        self.calls += step.calls
         self.typed += self._typed_in(step)
+        if functions.calls_functions(self.run):
+            self._calls(step, code)
+            return
+        self.calls += [(call, None) for call in step.calls]
         outputs = [cells.output(shown) for shown in step.outputs]
         if answer := self._answer_of(step):
             # What `final_answer` shows when the cell runs again. It came before the error, if there is one.
@@ -219,6 +233,19 @@ class _Story:
         # The tag says that the error belongs here, so that a re-execution goes on after it.
         tags = ["raises-exception"] if step.outcome == "error" else []
         self._code("action", _seq(step), code, self._action_facts(step), outputs=outputs, tags=tags)
+
+    def _calls(self, step: Step, code: str) -> None:
+        """The action of an agent that calls functions by itself."""
+        calls = functions.texts_of(self.run, step)
+        failed = functions.failed(calls)
+        source = functions.as_python(code, self._results, failed)
+        self._results |= functions.assigned(code) - failed
+        self.calls += calls
+        outputs = [cells.output(shown) for shown in functions.shown(self.run, step)]
+        if answer := self._answer_of(step):
+            self.answers.append(answer)
+            outputs.append(cells.display(answer.data, answer.metadata))
+        self._code("action", _seq(step), source, self._action_facts(step), outputs=outputs)
 
     def _told_only(self, step: Step, code: str, said: str) -> None:
         """Code that must not run again, because it would hang or end the kernel, or was undone.
