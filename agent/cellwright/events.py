@@ -230,11 +230,13 @@ class InputGiven(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolProgress(Event):
-    """A tool that is at work says how far it is."""
+    """A tool that is at work says how far it is; with no text, that it begins."""
 
     step: int
     name: str
     text: str
+    args: tuple[Json, ...] = ()
+    kwargs: Mapping[str, Json] = field(default_factory=dict)
     is_live: ClassVar[bool] = True
 
 

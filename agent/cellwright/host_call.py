@@ -25,8 +25,10 @@ async def call_tool(work: Work, call: Call) -> CallResult:
     tools = work.agent.tools
 
     async def tell(text: str) -> None:
-        await work.emit(ToolProgress(step=work.step, name=call.name, text=text))
+        kwargs = dict(call.kwargs)
+        await work.emit(ToolProgress(step=work.step, name=call.name, text=text, args=tuple(call.args), kwargs=kwargs))
 
+    await tell("")
     try:
         tool = tools.get(call.name)
         if tool is None:
