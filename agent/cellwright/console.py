@@ -82,7 +82,8 @@ class ConsoleView:
             self._think(self._reply)
             return
         if isinstance(event, ToolProgress):
-            self._progress(event)
+            if event.text:
+                self._progress(event)
             return
         if isinstance(event, Nested):
             self._nested(event, ())

@@ -26,6 +26,8 @@ class Call:
     name: str
     since: float
     """When it was first heard of; seconds since 1970-01-01 UTC."""
+    begun: ToolProgress | None = None
+    """What it said of itself when it began."""
     use: ToolUse | None = None
     """As the model wrote it, where it called a function by itself."""
     progress: str = ""
@@ -98,7 +100,7 @@ class Tree:
             case ToolCalled():
                 self._at_work(event).called = event
             case ActionDecided(verdict="approved"):
-                uses = [Call(use.name, event.time or time.time(), use) for use in self._uses()]
+                uses = [Call(use.name, event.time or time.time(), use=use) for use in self._uses()]
                 self._calls.setdefault(event.step, []).extend(uses)
 
     def _at_work(self, event: ToolProgress | ToolCalled) -> Call:
@@ -107,9 +109,13 @@ class Tree:
         open_ones = [call for call in calls if call.name == event.name and call.called is None]
         if isinstance(event, ToolCalled) and event.call_id:
             open_ones.sort(key=lambda call: call.use is None or call.use.id != event.call_id)
-        if not open_ones:
-            open_ones = [Call(event.name, event.time or time.time())]
-            calls += open_ones
+        else:
+            open_ones.sort(key=lambda call: not _is_of(event, call))
+        is_new = isinstance(event, ToolProgress) and not event.text and not (open_ones and open_ones[0].use)
+        if is_new or not open_ones:
+            begun = event if isinstance(event, ToolProgress) else None
+            calls.append(Call(event.name, event.time or time.time(), begun))
+            return calls[-1]
         return open_ones[0]
 
     def _uses(self) -> tuple[ToolUse, ...]:
@@ -117,6 +123,10 @@ class Tree:
         reply = self.run.steps[-1].reply
         known = {tool.name for tool in self.run.started.tools} if self.run.started else set()
         return reply.calls if reply and all(use.name in known for use in reply.calls) else ()
+
+
+def _is_of(event: ToolProgress | ToolCalled, call: Call) -> bool:
+    return call.begun is not None and (call.begun.args, call.begun.kwargs) == (tuple(event.args), dict(event.kwargs))
 
 
 def _key(event: Nested) -> str:

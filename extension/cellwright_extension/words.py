@@ -263,8 +263,8 @@ def call_seconds(call: Call) -> float:
 
 
 def _signature(call: Call) -> str:
-    if call.called:
-        args, kwargs = call.called.args, call.called.kwargs
+    if told := call.called or call.begun:
+        args, kwargs = told.args, told.kwargs
     elif call.use:
         args, kwargs = _written(call.use.arguments)
     else:
