@@ -49,7 +49,7 @@ class Inspection:
 
 def inspect(notebook: Mapping[str, Any]) -> Inspection:
     """Compare a notebook, as JSON data, with its record. Raises `NoRecord` where it has none that can be read."""
-    records = read_record(notebook)
+    records = read_record(notebook, with_gaps=True)
     changes = [*_chain(records), *_facts(notebook, records), *_cells(notebook, records)]
     signed_by, note = "", ""
     if (found := facts_of(notebook).get("signature")) is not None:

@@ -77,7 +77,7 @@ def records_of(runs: Iterable[Run | Record]) -> list[Record]:
 
 def _read_again(record: Record) -> Record:
     """The record with its run as it will be read from the notebook, so that both make the same cells."""
-    return replace(record, run=read([line.body for line in record.lines], record.blobs))
+    return replace(record, run=read([line.body for line in record.lines], _WithGaps(record.blobs)))
 
 
 def without_long_outputs(records: Iterable[Record], max_output: int | None) -> list[Record]:
@@ -91,7 +91,8 @@ def without_long_outputs(records: Iterable[Record], max_output: int | None) -> l
             if names := blob_names(line.body):
                 is_shown = json.loads(line.body).get("kind") in ("output", "answer_given")
                 (shown if is_shown else used).update(names)
-        sizes = {name: len(record.blobs[name].encode()) for name in shown - used}
+        texts = {name: record.blobs[name] for name in shown - used if name in record.blobs}
+        sizes = {name: len(text.encode()) for name, text in texts.items() if not is_left_out(text, name)}
         blobs = {name: left_out(name, size) for name, size in sizes.items() if size > max_output}
         shortened.append(_read_again(replace(record, blobs={**record.blobs, **blobs})) if blobs else record)
     return shortened
@@ -150,10 +151,11 @@ def read_file(path: Path | str) -> dict[str, Any]:
     return found
 
 
-def read_record(notebook: Mapping[str, Any]) -> list[Record]:
+def read_record(notebook: Mapping[str, Any], *, with_gaps: bool = False) -> list[Record]:
     """The record that a notebook holds, run by run, the links as they stand there: `record.fault` checks them.
 
-    A long output that was left out is a text that says so (`record.is_left_out`). Raises `NoRecord`.
+    A long output that was left out is a text that says so (`record.is_left_out`). with_gaps: so is one that is missing,
+    because its cell was changed; it is not among the record's `blobs`. Raises `NoRecord`.
     """
     facts = facts_of(notebook)
     kept, missing = _texts_of(facts, "blobs"), _texts_of(facts, "left_out")
@@ -163,7 +165,7 @@ def read_record(notebook: Mapping[str, Any]) -> list[Record]:
     except (TypeError, AttributeError, ValueError) as error:
         raise NoRecord(f"The notebook's cells are damaged: {one_line(str(error), 120)}.") from error
     texts = _Texts({**missing, **inside, **kept})
-    return [_record(_object(run, "run"), texts) for run in _list(facts.get("runs"), "runs")]
+    return [_record(_object(run, "run"), texts, with_gaps) for run in _list(facts.get("runs"), "runs")]
 
 
 def layout_of(notebook: Mapping[str, Any]) -> Layout:
@@ -204,7 +206,14 @@ class _Texts:
         return found
 
 
-def _record(facts: Mapping[str, Any], texts: _Texts) -> Record:
+class _WithGaps(dict[str, str]):
+    """Long texts by their hash; what is not there is a text that says so."""
+
+    def __missing__(self, name: str) -> str:
+        return f"[missing: SHA-256 {name[:64]}]"
+
+
+def _record(facts: Mapping[str, Any], texts: _Texts, with_gaps: bool) -> Record:
     before, note = facts.get("before"), facts.get("note", "")
     if not isinstance(before, str) or not _HASH.fullmatch(before) or not isinstance(note, str):
         raise NoRecord("The record of this notebook is damaged: a run does not say which link it takes up.")
@@ -217,7 +226,7 @@ def _record(facts: Mapping[str, Any], texts: _Texts) -> Record:
         try:
             line = _line(text)
             named = texts.named_by(line.body)
-            (event,) = read([line.body], named).events
+            (event,) = read([line.body], _WithGaps(named) if with_gaps else named).events
         except (ValueError, RecursionError) as error:
             why = one_line(str(error), 120)
             raise NoRecord(f"Event {number} of run {one_line(run.id, 40) or '?'} can't be read: {why}") from error
