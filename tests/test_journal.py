@@ -392,3 +392,11 @@ async def test_the_last_50_of_10000_runs_are_listed_at_once(path: Path) -> None:
         seconds = time.perf_counter() - begun
     print(f"opening and listing 50 of 10,000 runs: {seconds * 1000:.1f} ms")
     assert seconds < 0.1
+
+
+async def test_a6_runs_of_called_agents_are_found_two_deep(tmp_path: Path) -> None:
+    async with Journal(tmp_path / "journal.sqlite") as journal:
+        for run_id, caller in (("a", None), ("b", "a"), ("c", "b"), ("d", "a"), ("e", None)):
+            await journal.append(run_id, RunStarted(seq=0, run_id=run_id, conversation=run_id, task="t", caller=caller))
+        assert [run.id for run in await journal.called_by("a")] == ["b", "c", "d"]
+        assert await journal.called_by("e") == []

@@ -65,6 +65,8 @@ class Filter:
     """US dollars."""
     origin: str | None = None
     conversation: str | None = None
+    caller: str | None = None
+    """Id of the run that called it."""
 
     def __post_init__(self) -> None:
         if self.status is not None and self.status not in STATUSES:
@@ -106,6 +108,7 @@ _CONDITIONS = {
     "min_cost": f"coalesce({_ENDED.format(_field('totals.cost', 'e'))}, {_REPLIES.format(_field('cost', 'r'))}) >= ?",
     "origin": f"{_field('origin')} = ?",
     "conversation": "json_extract(s.body, '$.conversation') = ?",  # as in its index
+    "caller": "json_extract(s.body, '$.caller') = ?",  # likewise
 }
 
 

@@ -110,6 +110,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX runs_by_time ON events (time) WHERE kind = 'run_started'",
         """CREATE INDEX runs_by_conversation ON events (json_extract(body, '$.conversation'))
             WHERE kind = 'run_started'""",
+        """CREATE INDEX runs_by_caller ON events (json_extract(body, '$.caller'))
+            WHERE kind = 'run_started'""",
         "CREATE INDEX ends ON events (run_id) WHERE kind = 'run_ended'",
         *(trigger for table in GUARDED for trigger in guards(table)),
         fill,

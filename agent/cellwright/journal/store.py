@@ -144,6 +144,15 @@ class Journal:
 
         return await self._on_thread(read)
 
+    async def called_by(self, run_id: str) -> list[Run]:
+        """The runs of the agents that a run called, and of those that they called."""
+
+        def read(caller: str) -> list[Run]:
+            found = [run_id for run_id, _ in listing.started(self._db(), Filter(caller=caller))]
+            return [run for called in reversed(found) for run in (self._read(called), *read(called))]
+
+        return await self._on_thread(lambda: read(run_id))
+
     async def record(self, run_id: str) -> Record:
         """The run with its hash chain, every link computed again. Raises `UnknownRun`.
 
