@@ -92,6 +92,13 @@ async def test_c7_what_is_no_record_is_said(tmp_path: Path, content: str | None)
     assert "\n" not in str(error.value)
 
 
+async def test_c7_a_record_that_was_changed_is_said(recorded: Run, tmp_path: Path) -> None:
+    path = tmp_path / "audit.ipynb"
+    path.write_text(path.read_text().replace("1. look", "1. jump"))
+    with pytest.raises(UnknownModel, match="its record was changed: event 2 does not fit the chain"):
+        await choose(f"replay:{path}")
+
+
 async def test_c7_a_run_that_is_not_in_the_journal_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match="No run 'nothing'"):
         await choose("replay:nothing")

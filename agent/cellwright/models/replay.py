@@ -139,9 +139,12 @@ def _compare(recorded: Recorded, messages: Sequence[Message]) -> None:
 def _of_notebook(path: Path) -> Sequence[Run]:
     """The runs that an audit notebook holds, without those of agents that were called as tools."""
     from ..notebook.metadata import NoRecord, read_file, read_record
+    from ..record import fault
 
     try:
-        runs = [record.run for record in read_record(read_file(path))]
+        records = read_record(read_file(path))
     except NoRecord as error:
         raise UnknownModel(PREFIX + str(path), why=str(error)) from error
-    return [run for run in runs if run.started and run.started.caller is None]
+    if why := next(filter(None, map(fault, records)), None):
+        raise UnknownModel(PREFIX + str(path), why=f"its record was changed: {why}")
+    return [run for record in records if (run := record.run).started and run.started.caller is None]

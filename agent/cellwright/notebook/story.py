@@ -110,10 +110,11 @@ class _Story:
             if isinstance(event, InputGiven):
                 self._lines.setdefault(event.step, []).append(event)
         begun = words.begun(start, is_first=run is self.runs[0])
-        if run.id not in self.holds:
+        if run.id not in self.holds and (start.author == "agent" or start.parent):
             self._markdown("task", start.seq, f"{begun}\n\n**Undone**: what follows was taken back.")
         else:
             self._markdown("task", start.seq, begun)
+        if run.id in self.holds:
             self._sandbox_of(start)
             self._values([event for event in run.events if isinstance(event, ValuePut)])
         is_by_hand = start.author == "person"
