@@ -322,21 +322,36 @@ def show(run_id: str) -> int:
 
 @cellwright.command()
 @click.argument("run_id", metavar="RUN")
-@click.argument("out", metavar="[OUT.ipynb]", required=False)
-def export(run_id: str, out: str | None) -> int:
+@click.argument("out", metavar="[OUT]", required=False)
+@click.option("--report", is_flag=True, help="For readers: the answer on top, the code folded.")
+@click.option("--html", is_flag=True, help="A page for a browser, which needs no network.")
+@click.option(
+    "--max-output", type=click.IntRange(min=0), help="Bytes; longer outputs are left out, but for their hash."
+)
+@click.option("--sign", "is_signed", is_flag=True, help="Sign the record with your key; it is made when there is none.")
+def export(run_id: str, out: str | None, *, report: bool, html: bool, max_output: int | None, is_signed: bool) -> int:
     """Write the audit notebook of RUN (an id, its beginning, or `latest`) and of what came before it.
 
     The notebook holds the conversation up to that run; it runs again without Cellwright, a key or a network.
     """
     wanted = _writable(out)
+    if html and is_signed:
+        raise UsageError("A page holds no record that could be signed: leave out --sign or --html.")
 
     async def export_run(journal: Journal) -> int:
         last = await _find(journal, run_id)
         assert last.started is not None
-        target = wanted or Path(f"cellwright-{last.id}.ipynb")
-        conversation = await journal.conversation(last.started.conversation)
-        at = [item.id for item in conversation].index(last.id)
-        _write(conversation[: at + 1], target)
+        from .notebook.export import write, write_html
+        from .signing import own_signature
+
+        target = wanted or Path(f"cellwright-{last.id}.{'html' if html else 'ipynb'}")
+        records = await journal.records(last.started.conversation)
+        records = records[: [item.run.id for item in records].index(last.id) + 1]
+        if html:
+            write_html(records, target, report=report, max_output=max_output)
+        else:
+            signature = own_signature(records) if is_signed else None
+            write(records, target, report=report, max_output=max_output, signature=signature)
         click.echo(str(target))
         return 0
 

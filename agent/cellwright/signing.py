@@ -94,6 +94,14 @@ def sign(records: Sequence[Record], path: Path | None = None) -> Signature:
     return Signature(ALGORITHM, _text(public), _text(key.sign(statement(records))))
 
 
+def own_signature(records: Sequence[Record]) -> Signature:
+    """Sign the records with the person's key, which is made when there is none. Raises `SigningError`."""
+    path = key_path()
+    if not path.exists():
+        make_key(path)
+    return sign(records, path)
+
+
 def check_signature(records: Sequence[Record], signature: Signature) -> None:
     """Raises `BadSignature` where it is not one of these records, `SigningError` without the package cryptography."""
     _need_package()
@@ -141,7 +149,7 @@ def _key(path: Path) -> Ed25519PrivateKey:
         mode = path.stat().st_mode
         data = path.read_bytes()
     except FileNotFoundError:
-        raise SigningError(f"There is no signing key at {path}. `cellwright export --make-key` makes one.") from None
+        raise SigningError(f"There is no signing key at {path}. `cellwright export --sign` makes one.") from None
     except OSError as error:
         raise SigningError(f"The signing key {path} can't be read: {error.strerror or error}.") from error
     if os.name != "nt" and mode & 0o077:
