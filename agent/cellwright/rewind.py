@@ -72,7 +72,8 @@ async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> As
 
     Without a model call the sandbox is rebuilt. An action that was under way is reported, not repeated. A run that
     ended without an answer (out of steps, stopped, ...) goes on as a branch of it. options: `limits`, for all of it.
-    Raises `UsageError` for a run that has its answer, `JournalError`, `SandboxUnavailable`.
+    Raises `UsageError` for a run that has its answer, `JournalError` for one that another process is doing,
+    `SandboxUnavailable`.
     """
     agent.need_rest()
     journal = _journal(agent)
@@ -149,8 +150,12 @@ async def _by_person(work: Work, code: str) -> None:
 
 async def _go_on(agent: CodeAgent, run: Run, limits: Any = None) -> AsyncGenerator[Event]:
     """The run itself goes on, its record with it."""
+    model, journal = await agent.chosen_model(), _journal(agent)
+    await journal.hold(run.id)
+    run = await journal.run(run.id)  # again: until it was held, another process may have gone on with it
     assert run.started is not None
-    model = await agent.chosen_model()
+    if run.ended:
+        raise UsageError(f"Run {run.id} was ended by another process in the meantime. Resume it again to go on.")
     runs = await _conversation(agent)
     parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
     work = agent.work_class(agent, model, limits or run.started.limits)
