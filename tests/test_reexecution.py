@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from cellwright import ScriptedModel, ToolCallingAgent, tool
 from cellwright.events import InputGiven, ValuePut
 from cellwright.facts import ToolUse
 from cellwright.notebook.export import notebook, write
-from cellwright.outputs import Failure
+from cellwright.notebook.inspection import inspect
+from cellwright.notebook.likeness import Degree, compare_outputs
+from cellwright.outputs import CellOutput, Display, Failure, Stream
 from cellwright.run import Run
 
 
@@ -179,3 +182,43 @@ async def test_f2_function_calls_are_made_again_with_their_results_by_name(witho
     for before, after in zip(recorded.cells, executed.cells, strict=True):
         if before.cell_type == "code":
             assert essence(after.outputs) == essence(before.outputs), before.source
+
+
+COMMITTED = sorted(Path(__file__).parents[1].glob("notebooks/audits/*.ipynb"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+async def test_f2_the_audit_notebooks_of_the_project_hold(path: Path, without_us: Path) -> None:
+    """They are as they were written, and give the same again on a kernel without us, in a folder with their table."""
+    book = with_tables(path, without_us)
+    assert inspect(book).changes == []
+    executed = await run_again(path, without_us)
+    then = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    now = [cell for cell in executed.cells if cell.cell_type == "code"]
+    found = [compare_outputs(shown(old["outputs"]), shown(new.outputs)) for old, new in zip(then, now, strict=True)]
+    assert max(one.degree for one in found) <= Degree.HARMLESS, found
+    assert sum(len(cell["outputs"]) for cell in then) > 0
+
+
+def test_f2_there_are_three_of_them_at_least() -> None:
+    assert len(COMMITTED) >= 3
+
+
+def with_tables(path: Path, folder: Path) -> Any:
+    """The notebook as JSON data; the tables that lie beside it are copied into the folder."""
+    for table in path.parent.glob("*.csv"):
+        shutil.copy(table, folder)
+    return json.loads(path.read_text("utf-8"))
+
+
+def shown(outputs: Any) -> list[CellOutput]:
+    """Outputs of a notebook as those of a sandbox."""
+    found: list[CellOutput] = []
+    for output in outputs:
+        if output["output_type"] == "stream":
+            found.append(Stream(output["name"], joined("", output["text"])))
+        elif output["output_type"] == "error":
+            found.append(Failure(output["ename"], output["evalue"]))
+        else:
+            found.append(Display({mime: joined(mime, data) for mime, data in output["data"].items()}))
+    return found

@@ -102,7 +102,7 @@ class SandboxFacts:
     kernel_name: str
     python: str
     workspace: str
-    """The folder in which code starts."""
+    """The folder in which code starts, relative to the current one, or its last two parts."""
     note: str = ""
     """Why the isolation is not a stronger one, and what does not work under it; one line."""
     instance: int = 1

@@ -34,7 +34,7 @@ from .cell import Cell
 from .isolation import Isolation
 from .process import KernelProcess
 from .services import KernelServices, bootstrap_cell
-from .workspace import copy_in, drop_if_empty, new_workspace
+from .workspace import copy_in, drop_if_empty, new_workspace, told
 
 REQUEST_SECONDS = 15.0
 """How long a request of our own may take (variables, values, tools) until the kernel is given up."""
@@ -162,7 +162,7 @@ class ChildKernel(KernelServices):
             network=self.isolation.network if level != "process" else "host",
             kernel_name=self.kernel_name,
             python=relay.word(facts.get("python")),
-            workspace=relay.word(facts.get("workspace"), 4096),
+            workspace=told(Path(relay.word(facts.get("workspace"), 4096))),
             note=note,
             instance=self._instance,
             packages=packages,

@@ -45,6 +45,12 @@ def new_workspace(beneath: Path | None = None) -> Path:
     return path
 
 
+def told(workspace: Path) -> str:
+    """A folder as a record may name it: from the current one, or its last two parts, so that no record holds a path."""
+    here = Path.cwd()
+    return str(workspace.relative_to(here)) if workspace.is_relative_to(here) else "/".join(workspace.parts[-2:])
+
+
 def drop_if_empty(workspace: Path) -> None:
     """Remove a workspace in which nothing was kept, and the folder above it when it was the only one."""
     for path in (workspace, workspace.parent):
