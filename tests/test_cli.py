@@ -74,7 +74,7 @@ async def on_record(tmp_path: Path) -> tuple[Path, list[str]]:
 def test_without_arguments_it_shows_its_help(tmp_path: Path) -> None:
     bare, asked = cellwright(folder=tmp_path), cellwright("--help", folder=tmp_path)
     assert (bare.returncode, bare.stdout) == (0, asked.stdout)
-    for command in ("run", "model", "install", "doctor", "runs", "show", "export"):
+    for command in ("run", "resume", "model", "install", "doctor", "runs", "show", "export", "verify"):
         assert re.search(rf"^  {command} ", bare.stdout, re.MULTILINE), command
 
 
@@ -205,14 +205,15 @@ def test_in_a_terminal_there_are_colours(on_record: tuple[Path, list[str]]) -> N
     assert "the end" in shown
 
 
-def in_terminal(*arguments: str, folder: Path) -> str:
-    """What it writes to a terminal."""
+def in_terminal(*arguments: str, folder: Path, typed: str = "") -> str:
+    """What it writes to a terminal, in which somebody has typed."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
         [CELLWRIGHT, *arguments], cwd=folder, env={**environment(folder), "TERM": "xterm-256color"},
         stdin=its, stdout=its, stderr=its, start_new_session=True,
     )  # fmt: skip
     os.close(its)
+    os.write(ours, typed.encode())
     written = b""
     try:
         while piece := os.read(ours, 65536):

@@ -51,8 +51,8 @@ def command(
     return asyncio.run(_compare(_Asked(path, _names(agents), models, _names(tools), repeat, limit, folder), flags))
 
 
-# --model names one, --models several.
-command.params.extend(option for option in settings_options() if option.name != "model")
+# --model names one, --models several; and what earlier runs found out would make a comparison unfair.
+command.params.extend(option for option in settings_options() if option.name not in ("model", "recall"))
 
 
 @dataclass(frozen=True, slots=True)

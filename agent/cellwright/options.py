@@ -43,6 +43,9 @@ def settings_options() -> list[click.Option]:
         click.Option(["--action-seconds"], help="Wall time of one action, in seconds."),
         click.Option(["--requests-per-minute"], help="Sent to a model by all agents together; none lifts it."),
         click.Option(["--instructions"], help="What the agent should keep in mind for every task."),
+        click.Option(
+            ["--recall/--no-recall"], default=None, help="The agent may search earlier runs of this folder; off."
+        ),
         click.Option(["--kernel-name"], help="The Jupyter kernelspec in which the code runs."),
         *sandbox_options(),
     ]

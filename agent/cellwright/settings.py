@@ -40,6 +40,8 @@ class Settings:
     """What the agent should keep in mind for every task."""
     requests_per_minute: int | None = None
     """Requests that a model is sent in any 60 seconds, by all agents of the process; None: as many as come up."""
+    recall: bool = False
+    """The agent may search the runs of the current folder."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Name of a setting -> where its value was said; defaults are left out."""
 
@@ -75,6 +77,14 @@ def _text(value: Json) -> str:
     if not isinstance(value, str):
         raise ValueError("text")
     return value
+
+
+def _switch(value: Json) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    found = words.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError("true or false")
+    return found
 
 
 def _path(value: Json) -> Path:
@@ -126,6 +136,7 @@ READERS: Mapping[str, Callable[[Json], Any]] = {
     "journal": _path,
     "instructions": _text,
     "requests_per_minute": _rate,
+    "recall": _switch,
 }
 """Setting -> how its value is read; a `ValueError` says what it should have been."""
 LIMITS = {

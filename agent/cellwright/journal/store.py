@@ -217,6 +217,11 @@ class Journal:
         """What each model cost on each day, newest first. since, before: seconds since 1970-01-01 UTC."""
         return await self._on_thread(lambda: listing.spent(self._db(), since, before))
 
+    async def removable(self, older_than_seconds: float) -> Sequence[str]:
+        """Ids of the runs that `prune` would remove."""
+        edge = time.time() - older_than_seconds
+        return await self._on_thread(lambda: upkeep.removable(self._db(), self._holds, edge))
+
     async def prune(self, older_than_seconds: float) -> Pruned:
         """Remove whole runs whose last event is older, for ever; what newer runs rest on stays."""
         edge = time.time() - older_than_seconds

@@ -78,7 +78,7 @@ def write(
         text: str = v4.writes(made)  # type: ignore[no-untyped-call]  # `nbformat.writes` would validate again
     except (nbformat.ValidationError, ValueError) as error:
         raise ExportError(f"This run has no valid notebook form: {one_line(str(error))} Please report it.") from error
-    _replace(Path(path), text.rstrip("\n") + "\n")
+    write_whole(Path(path), text.rstrip("\n") + "\n")
 
 
 def write_html(
@@ -90,10 +90,10 @@ def write_html(
     """
     from .page import page
 
-    _replace(Path(path), page(notebook(runs, report=report, max_output=max_output)))
+    write_whole(Path(path), page(notebook(runs, report=report, max_output=max_output)))
 
 
-def _replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write the file, whole or not at all. Raises `ExportError`."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

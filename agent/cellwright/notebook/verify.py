@@ -8,28 +8,33 @@ a fresh, isolated sandbox, tools answered from the record, and each output is co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..facts import SandboxFacts
 from ..lineage import Part, holding
-from ..outputs import CellOutput, Display
+from ..outputs import CellOutput, Display, Json
 from ..rebuild import Redone, rebuild
 from ..record import Record
 from ..run import Run, Step
 from ..sandbox.base import Failed, Finished, Sandbox
-from .inspection import Change, Inspection, inspect
+from ..signing import SigningError
+from .inspection import Change, Inspection, inspect, is_stamp
 from .likeness import SAME, Degree, Likeness, compare_outputs, different
 from .metadata import read_file
 
 if TYPE_CHECKING:
     from ..journal import Journal
+    from ..settings import Settings
 
 MakeSandbox = Callable[[str], Sandbox]
 """Name of the recorded kernel -> a fresh sandbox."""
+
+WORDS = ("same", "differs without harm", "differs")
+"""Of what came again, by `Degree`."""
 
 
 class Verdict(IntEnum):
@@ -43,6 +48,11 @@ class Verdict(IntEnum):
     """As it was written; but the code gives something else now."""
     CHANGED = 3
     """Not as it was written."""
+
+    @property
+    def exit_status(self) -> int:
+        """Of a process that verified: 0 the same, or without harm; 3 different; 4 changed."""
+        return {Verdict.DIFFERENT: 3, Verdict.CHANGED: 4}.get(self, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +85,62 @@ class Verification:
             return Verdict.CHANGED
         return Verdict(max((step.likeness.degree for step in self.steps), default=Degree.SAME))
 
+    @property
+    def said(self) -> str:
+        """The verdict in one line."""
+        ran = sum(not step.note for step in self.steps)
+        steps = f"{ran} step{'' if ran == 1 else 's'}"
+        match self.verdict:
+            case Verdict.CHANGED:
+                count = len(self.changes)
+                return f"Changed: this is not what was written ({count} change{'' if count == 1 else 's'})."
+            case Verdict.DIFFERENT:
+                count = sum(step.likeness.degree == Degree.DIFFERENT for step in self.steps)
+                return f"As it was written; but of {steps} that ran again, {count} gave something else."
+            case Verdict.HARMLESS:
+                return f"As it was written; {steps} ran again, with differences that do no harm."
+        if not self.was_run:
+            return "As it was written. Its code was not run again."
+        return f"As it was written; {steps} ran again, with the same outputs."
 
-async def verify(path: Path | str, make_sandbox: MakeSandbox | None, *, journal: Journal | None = None) -> Verification:
+    def as_json(self) -> dict[str, Json]:
+        """All of it as JSON data."""
+        return {
+            "verdict": self.verdict.name.lower(),
+            "said": self.said,
+            "changes": [{"where": change.where, "what": change.what} for change in self.changes],
+            "steps": [
+                {
+                    "where": step.where,
+                    "output": step.likeness.degree.name.lower(),
+                    "reasons": list(step.likeness.reasons),
+                    "note": step.note,
+                }
+                for step in self.steps
+            ],
+            "notes": list(self.notes),
+            "events": self.events,
+            "last_link": self.last,
+            "signed_by": self.signed_by or None,
+            "was_run": self.was_run,
+        }
+
+
+async def verify(
+    path: Path | str, make_sandbox: MakeSandbox | None, *, journal: Journal | None = None, key: str | None = None
+) -> Verification:
     """Verify an audit notebook. make_sandbox: None does not run it again. journal: where its runs may be, too.
 
-    Files are looked for beside the notebook. Raises `NoRecord` for a file that is none, `SandboxUnavailable`.
+    key: fingerprint of the key that must have signed it. Files are looked for beside the notebook. Raises `NoRecord`
+    for a file that is none, `SandboxUnavailable`, and with a key `SigningError` where signatures can't be checked.
     """
-    found = await asyncio.to_thread(lambda: inspect(read_file(path)))
-    changes = [*found.changes, *(await _against(journal, found.records) if journal else ())]
+    book = await asyncio.to_thread(read_file, path)
+    found = await asyncio.to_thread(inspect, book)
+    changes = [*found.changes, *_by_whom(found, key), *(await _against(journal, found.records) if journal else ())]
     steps: list[Checked] = []
     notes = [found.note] if found.note else []
+    if any(map(is_stamp, book.get("cells") or ())):
+        notes.append("It bears the stamp of an earlier check, which is no part of the record and proves nothing.")
     if make_sandbox:
         folder = await asyncio.to_thread(lambda: Path(path).resolve().parent)
         more, said = await _run_again(found, make_sandbox, folder)
@@ -99,6 +155,47 @@ async def verify(path: Path | str, make_sandbox: MakeSandbox | None, *, journal:
         found.signed_by,
         make_sandbox is not None,
     )
+
+
+def fresh_sandbox(settings: Settings, flags: Collection[str] | Mapping[str, Json]) -> MakeSandbox:
+    """Makes sandboxes for what is verified: somebody else's code, so never less isolated than by default.
+
+    Unless the person says so now: flags are what was said for this check, by name. The recorded kernel is taken where
+    one of that name runs Python here, else the one of the settings.
+    """
+    from ..sandbox.child import ChildKernel
+
+    given = {name for name in flags if not isinstance(flags, Mapping) or flags[name] not in (None, ())}
+    isolation = settings.isolation
+    if isolation.level == "process" and "isolation" not in given:
+        isolation = replace(isolation, level="auto")
+    if isolation.network != "none" and "network" not in given:
+        isolation = replace(isolation, network="none")
+
+    def make(kernel_name: str) -> Sandbox:
+        named = kernel_name if "kernel_name" not in given and _runs_python(kernel_name) else settings.kernel_name
+        return ChildKernel(named, output_bytes=settings.limits.output_bytes, isolation=isolation)
+
+    return make
+
+
+def _runs_python(kernel_name: str) -> bool:
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        return KernelSpecManager().get_kernel_spec(kernel_name).language.lower() == "python"
+    except (NoSuchKernel, OSError, ValueError):  # the name comes out of the notebook
+        return False
+
+
+def _by_whom(found: Inspection, key: str | None) -> list[Change]:
+    """Whether it was signed by the key that was asked for. Raises `SigningError` where that can't be told."""
+    if key is None or found.signed_by == key:
+        return []
+    if found.note:
+        raise SigningError(found.note)
+    what = f"it is by the key {found.signed_by}" if found.signed_by else "there is none that fits"
+    return [Change("signature", f"{what}, not by {key}")]
 
 
 async def _against(journal: Journal, records: Sequence[Record]) -> list[Change]:
@@ -183,7 +280,7 @@ def _environment(then: SandboxFacts, now: SandboxFacts) -> list[str]:
         if here != version:
             notes.append(f"{name} was {version}, here it is {here or 'missing'}.")
     if then.kernel_name != now.kernel_name:
-        notes.append(f"The kernel was {then.kernel_name}, here it is {now.kernel_name}.")
+        notes.append(f"The kernel was {then.kernel_name}, which was not taken here; {now.kernel_name} was.")
     if then.network != now.network:
         notes.append(f"The network was {then.network}, here it is {now.network}.")
     return notes
