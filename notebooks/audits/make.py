@@ -1,7 +1,7 @@
 """Makes the three audit notebooks of this folder: the embedded model, real tables, nothing done by hand.
 
     python notebooks/audits/make.py       all three; needs the embedded model, no key and no network
-    python notebooks/audits/make.py wine       one
+    python notebooks/audits/make.py wine  one
 
 penguins.csv is from palmerpenguins (CC0), wine.csv and iris.csv are UCI's (CC BY 4.0), as scikit-learn carries them.
 """
