@@ -18,7 +18,7 @@ from fake_provider import FakeProvider, echo
 from notebook import Notebook, opened
 
 modular = pytest.mark.asyncio(loop_scope="module")
-WORDS = "export files help limits mcp model new reset runs sandbox steps tools vars".split()
+WORDS = "export files help limits mcp model new recall reset runs sandbox show steps tools vars verify".split()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -181,7 +181,7 @@ class TestE9StandardSuite(jupyter_kernel_test.KernelTests):  # type: ignore[misc
     code_stderr = "%%py\nimport sys; print('test', file=sys.stderr)"
     completion_samples: ClassVar = [
         {"text": "zi", "matches": {"zip"}},
-        {"text": "%agent re", "matches": {"reset"}},
+        {"text": "%agent re", "matches": {"recall", "reset", "resume"}},
     ]
     complete_code_samples: ClassVar = ["plot the data", "%agent steps", "%%py\nx = 1\n"]
     incomplete_code_samples: ClassVar = ["plot the data \\", "%%py"]

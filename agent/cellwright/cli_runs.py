@@ -122,7 +122,7 @@ def prune(*, older_than: float, yes: bool) -> int:
     edge = time.time() - older_than
 
     async def pruned(journal: Journal) -> int:
-        from .run_tables import when
+        from .run_tables import counted, when
 
         ids = set(await journal.removable(time.time() - edge))
         if not ids:
@@ -131,7 +131,7 @@ def prune(*, older_than: float, yes: bool) -> int:
         # Only to say from when they are: a damaged one is not listed, and removed all the same.
         old = [run.started for run in await journal.runs(limit=1 << 31, before=edge) if run.id in ids]
         span = f", started between {when(min(old))} and {when(max(old))}" if old else ""
-        click.echo(f"{_counted(len(ids), 'run')} of before {when(edge)}{span}.")
+        click.echo(f"{counted(len(ids), 'run')} of before {when(edge)}{span}.")
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageError("Nobody is there to ask: --yes removes them without being asked.")
@@ -140,7 +140,7 @@ def prune(*, older_than: float, yes: bool) -> int:
                 return 0
         done = await journal.prune(time.time() - edge)
         size = f"{done.bytes / 1e6:,.1f} MB"
-        click.echo(f"Removed {_counted(done.runs, 'run')}, {done.events:,} events; the file is {size} smaller.")
+        click.echo(f"Removed {counted(done.runs, 'run')}, {done.events:,} events; the file is {size} smaller.")
         if done.note:
             click.echo(done.note)
         return 0
@@ -152,19 +152,20 @@ def prune(*, older_than: float, yes: bool) -> int:
 def repair() -> int:
     """Save what can be read of a damaged journal into a new one; the damaged file is kept."""
     from .journal import repair as save
+    from .run_tables import counted
     from .settings import gather
 
     path = journal_of(gather()).path
     if path is None:
         raise UsageError("CELLWRIGHT_JOURNAL is off, so there is no file to repair.")
     saved = asyncio.run(save(path))
-    whole = f"{_counted(saved.runs, 'run')}, {saved.events:,} events"
+    whole = f"{counted(saved.runs, 'run')}, {saved.events:,} events"
     if saved.kept is None:
         click.echo(f"{path} is whole: {whole}.")
         return 0
     click.echo(f"Saved {whole}, in {path}.")
     if saved.lost_runs or saved.lost_events:
-        click.echo(f"Lost {_counted(saved.lost_runs, 'run')}, {saved.lost_events:,} events, as far as can be known.")
+        click.echo(f"Lost {counted(saved.lost_runs, 'run')}, {saved.lost_events:,} events, as far as can be known.")
     click.echo(f"The damaged file is kept as {saved.kept}.")
     return 0
 
@@ -217,7 +218,3 @@ def _print_difference(found: Difference) -> None:
         if step.code:
             code = Syntax("", "diff", theme="ansi_dark").highlight(printable(step.code))
             console.print(code, end="", soft_wrap=True)
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -33,6 +33,11 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
+def counted(number: int, word: str) -> str:
+    """`1 run`, `2,000 runs`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def runs_table(found: Sequence[RunSummary]) -> Rows:
     """A list of runs."""
     headings = ("run", "started", "status", "steps", "seconds", "cost", "model", "task")

@@ -13,12 +13,12 @@ COMMANDS: dict[str, tuple[click.Command, Command]] = {}
 """Word -> its options and help, and what does it: called with the session and the options."""
 
 
-def command(*params: click.Parameter) -> Callable[[Command], Command]:
-    """Enter a function under its name; its docstring is the help."""
+def command(*params: click.Parameter, name: str = "") -> Callable[[Command], Command]:
+    """Enter a function under its name, or under `name`, which may be two words; its docstring is the help."""
 
     def add(function: Command) -> Command:
-        name = function.__name__.strip("_")
-        COMMANDS[name] = (click.Command(name, params=list(params), help=function.__doc__), function)
+        word = name or function.__name__.strip("_")
+        COMMANDS[word] = (click.Command(word, params=list(params), help=function.__doc__), function)
         return function
 
     return add

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from cellwright.errors import UsageError, nearest, one_line
+from cellwright.errors import UsageError, nearest
 from cellwright.mcp import read_file, settings_from_words
 from cellwright.models.reach import reachable
 from cellwright.options import arguments, existing_file, sandbox_options, settings_options, split
@@ -23,7 +21,7 @@ from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.workspace import files_of
 from cellwright.settings import LIMITS
 
-from . import rewinding  # noqa: F401 - it enters its commands into the table
+from . import audits, rewinding, runs  # noqa: F401 - they enter their commands into the table
 from .command_table import COMMANDS, Text, command
 from .session import Session, isolation_text, limits_text
 from .tables import Table
@@ -33,6 +31,8 @@ async def execute(session: Session, line: str) -> object:
     """Do what stands behind `%agent`; what is to be shown, None for nothing. Raises `UsageError` in one line."""
     words = split(line) or ["help"]
     name = words[0].lstrip("-")
+    if " ".join(words[:2]) in COMMANDS:  # e.g. `runs search`
+        name, words = " ".join(words[:2]), words[1:]
     if name not in COMMANDS:
         raise UsageError(f"There is no `%agent {words[0]}`{nearest(name, COMMANDS)} `%agent help` lists the commands.")
     known, function = COMMANDS[name]
@@ -43,7 +43,7 @@ async def execute(session: Session, line: str) -> object:
 
 def names() -> list[str]:
     """The words that may stand behind `%agent`."""
-    return sorted(COMMANDS)
+    return sorted({name.partition(" ")[0] for name in COMMANDS})
 
 
 @command(click.Argument(["name"], required=False))
@@ -64,7 +64,7 @@ async def model(session: Session, name: str | None) -> object:
 @command()
 async def tools(session: Session) -> object:
     """List the tools that the agent's code may call."""
-    known = {**session.mcp.tools, **session.tools}
+    known = session.tools_with(session.settings)
     rows = [(facts.signature, facts.description.split("\n")[0]) for facts in (tool.facts for tool in known.values())]
     return Table(("tool", "what it does"), rows, "There are no tools yet; %%tool defines one.")
 
@@ -151,44 +151,6 @@ async def steps(session: Session) -> object:
     return Static(session.last_run)
 
 
-@command(click.Option(["--limit", "-n"], type=click.IntRange(min=1), default=20, help="How many."))
-async def runs(session: Session, limit: int) -> object:
-    """List the last runs in the journal."""
-    found = [run for run in await session.journal.runs(limit=limit) if run.author == "agent"]
-    rows = [
-        (
-            run.id,
-            datetime.fromtimestamp(run.started).strftime("%Y-%m-%d %H:%M"),
-            run.status,
-            str(run.steps),
-            f"${run.cost:.4f}",
-            one_line(run.task, 60),
-        )
-        for run in found
-    ]
-    return Table(("run", "started", "status", "steps", "cost", "task"), rows, "The journal has no runs yet.")
-
-
-@command(click.Argument(["path"], required=False), click.Option(["--run"], help="A run's id; the last one by default."))
-async def export(session: Session, path: str | None, run: str | None) -> object:
-    """Write the conversation as an audit notebook: `%agent export audit.ipynb`."""
-    from cellwright.notebook.export import write
-
-    if run is None and session.last_run is None:
-        raise UsageError("There was no run yet, so there is nothing to export.")
-    if run is None:
-        conversation = session.agent.conversation
-    else:
-        found = await session.journal.run(run)
-        conversation = found.started.conversation if found.started else ""
-    done = await session.journal.conversation(conversation)
-    target = Path(path or f"{done[-1].id}.ipynb")
-    if target.suffix != ".ipynb":
-        raise UsageError(f"{path}: the name of a notebook ends in .ipynb.")
-    await asyncio.to_thread(write, done, target)
-    return Text(f"Written: {target}. It runs again under plain python3, without a model and without Cellwright.")
-
-
 @command()
 async def new(session: Session) -> object:
     """Begin a new chat; the sandbox's variables stay."""
@@ -203,11 +165,11 @@ async def reset(session: Session) -> object:
     return Text("A new conversation, and a new sandbox without variables.")
 
 
-@command(click.Argument(["name"], required=False))
-async def _help(session: Session, name: str | None) -> object:
+@command(click.Argument(["name"], nargs=-1))
+async def _help(session: Session, name: tuple[str, ...]) -> object:
     """Say what the commands do."""
     if name:
-        return await execute(session, f"{name} --help")
+        return await execute(session, f"{' '.join(name)} --help")
     rows = [(f"%agent {word}", _summary(known)) for word, (known, _) in sorted(COMMANDS.items())]
     return Table(("command", "what it does"), rows)
 

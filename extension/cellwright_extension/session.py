@@ -58,7 +58,11 @@ class Session:
     @property
     def settings(self) -> Settings:
         """What holds for the next task. Raises `ConfigError`."""
-        return gather(self._flags, self._config)
+        return self.settings_with({})
+
+    def settings_with(self, flags: Mapping[str, Json]) -> Settings:
+        """What holds where `flags` are said besides. Raises `ConfigError`, for flags `UsageError`."""
+        return gather({**self._flags, **flags}, self._config)
 
     def change(self, **flags: Json) -> None:
         """Change settings for the tasks that follow; None takes a change back."""
@@ -171,14 +175,23 @@ class Session:
 
     async def _ready(self, flags: Mapping[str, Json] | None = None) -> Settings:
         """Have the agent as settings say now, and `flags` for this task only."""
-        settings = gather({**self._flags, **(flags or {})}, self._config)
+        settings = self.settings_with(flags or {})
         agent = self.agent
         self._fence(settings)
         agent.model = await self.model(settings.model)
         as_set(agent.model, settings)
-        agent.tools = {**self.mcp.tools, **self.tools}
+        agent.tools = self.tools_with(settings)
         agent.instructions = settings.instructions
         return settings
+
+    def tools_with(self, settings: Settings) -> dict[str, Tool]:
+        """What the agent may call; a tool that the person defined wins over ours of the same name."""
+        lent: dict[str, Tool] = {}
+        if settings.recall:
+            from cellwright.recall import RecallTool
+
+            lent["recall"] = RecallTool(self.journal)
+        return {**lent, **self.mcp.tools, **self.tools}
 
     async def _shown(
         self, events: AsyncGenerator[Event], *, before: Sequence[Event] = (), with_answer: bool = False
@@ -225,7 +238,7 @@ class Session:
         agent = self.agent
         if not agent.sandbox.is_running:
             self._fence(self.settings)
-        agent.tools = {**self.mcp.tools, **self.tools}
+        agent.tools = self.tools_with(self.settings)
         self._loop = asyncio.get_running_loop()
         agent.listeners.append(listener)
         try:
