@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -281,3 +282,19 @@ async def test_f3_the_journal_knows_a_forged_record(file: Path, book: Book, tmp_
         found = await verify(forged, None, journal=journal)
         assert any("journal of this machine" in change.what for change in found.changes)
         assert not (await verify(file, None, journal=journal)).changes
+
+
+async def test_f3_an_audit_of_the_project_is_verified_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Isolated, as by default; its table lies beside the notebook, not in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    book = Path(__file__).parents[1] / "notebooks" / "audits" / "wine.ipynb"
+    found = await verify(book, ChildKernel)
+    assert found.verdict <= Verdict.HARMLESS, found
+    assert [step.likeness.degree for step in found.steps] == [Degree.SAME]
+    alone = tmp_path / "alone.ipynb"
+    shutil.copy(book, alone)
+    missing = await verify(alone, ChildKernel)
+    assert missing.verdict == Verdict.DIFFERENT and "The file wine.csv is gone." in missing.notes
+    assert "FileNotFoundError" in missing.steps[0].likeness.reasons[0]

@@ -122,12 +122,13 @@ def recorded(run: Run, step: Step) -> Recorded:
 
 async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt, see: See | None) -> None:
     which = f"Step {step.number} of {run.task.splitlines()[0][:60]!r}" if run.task else f"Step {step.number}"
-    if step.decided is None or step.finished is None or step.outcome == "denied":
+    was_answer = run.answered is not None and run.answered.step == step.number  # given when the code had ended
+    if step.decided is None or step.outcome == "denied" or not (step.finished or was_answer):
         return
     if getattr(step.finished, "state_lost", False):
         await sandbox.restart()
         return
-    if step.outcome not in ("ok", "error"):
+    if step.outcome not in ("ok", "error") and not was_answer:
         done.notes.append(f"{which} had not run to its end, so what it had done by then is missing.")
         return
     answers = recorded(run, step)
@@ -153,7 +154,7 @@ async def _hand_over(sandbox: Sandbox, run: Run, folder: Path, done: Rebuilt) ->
         path = folder / file.name
         try:
             now = file_facts(path, file.name)
-            await sandbox.bring([path])
+            await sandbox.bring([path], folder)
         except WorkspaceError:
             done.notes.append(f"The file {file.name} is gone.")
             continue

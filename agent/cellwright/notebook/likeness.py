@@ -68,6 +68,8 @@ def compare_outputs(then: Sequence[CellOutput], now: Sequence[CellOutput]) -> Li
     for name in ("stdout", "stderr"):
         found &= compare_text(_printed(then, name), _printed(now, name), name)
     old, new = _shown(then), _shown(now)
+    if failure := next((one for one in new if isinstance(one, Failure) and len(old) != len(new)), None):
+        return found & different(f"{failure.ename}: {failure.evalue[:100]}")
     if len(old) != len(new):
         return found & different(f"{_count(len(new), 'output')} instead of {len(old)}")
     for before, after in zip(old, new, strict=True):

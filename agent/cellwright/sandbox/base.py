@@ -156,10 +156,10 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def bring(self, files: Sequence[Path]) -> Sequence[str]:
+    async def bring(self, files: Sequence[Path], beneath: Path | None = None) -> Sequence[str]:
         """Put the person's files where code can read them; the names under which it finds them.
 
-        Raises `WorkspaceError`.
+        beneath: the folder from which they are named, the current one by default. Raises `WorkspaceError`.
         """
         ...
 

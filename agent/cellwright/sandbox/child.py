@@ -123,17 +123,17 @@ class ChildKernel(KernelServices):
             self._workspace = Path.cwd() if self.isolation.level == "process" else new_workspace()
         return self._workspace
 
-    async def bring(self, files: Sequence[Path]) -> Sequence[str]:
+    async def bring(self, files: Sequence[Path], beneath: Path | None = None) -> Sequence[str]:
         """Copy files into the workspace, unless they are there; the names under which code finds them.
 
         Without isolation code reads them where they are. Raises `WorkspaceError`.
         """
         if files:
             _ = self.workspace  # made here: a start that is under way would make another beside the thread's
-        return await asyncio.to_thread(lambda: [self._bring(path.resolve()) for path in files])
+        return await asyncio.to_thread(lambda: [self._bring(path.resolve(), beneath) for path in files])
 
-    def _bring(self, path: Path) -> str:
-        workspace, here = self.workspace.resolve(), Path.cwd().resolve()
+    def _bring(self, path: Path, beneath: Path | None) -> str:
+        workspace, here = self.workspace.resolve(), (beneath or Path.cwd()).resolve()
         if path.is_relative_to(workspace):
             return str(path.relative_to(workspace))
         if self.isolation.level == "process" or any(

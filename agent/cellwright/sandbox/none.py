@@ -28,7 +28,7 @@ class NoSandbox:
         """Raises `SandboxUnavailable`."""
         raise SandboxUnavailable("This agent runs no code.")
 
-    async def bring(self, files: Sequence[Path]) -> Sequence[str]:
+    async def bring(self, files: Sequence[Path], beneath: Path | None = None) -> Sequence[str]:
         """Files stay where they are."""
         return [str(path) for path in files]
 
