@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from .approval import Approver
 from .checks import AnswerCheck
 from .errors import UsageError
 from .events import Event
@@ -45,6 +46,7 @@ class CodeAgent(Resources):
     planning_interval: plan first, and again after so many steps. final_answer_checks: see `AnswerCheck`.
     authorized_imports: modules that code may import; None allows all. managed_agents: called like tools.
     reply_format: how the model writes its actions; Markdown by default. prompt_templates: see `PromptTemplates`.
+    approve: decides whether an action runs; see `Approval`. None: that of its caller, or all may run.
     name, description: what a managed agent is called and is for. Raises `UsageError`, `ToolDefinitionError`.
     """
 
@@ -61,6 +63,7 @@ class CodeAgent(Resources):
         prompt_templates: PromptTemplates | Mapping[str, str] | None = None,
         listeners: Iterable[Listener] = (),
         guards: Iterable[Guard] = (made_up_data,),
+        approve: Approver | None = None,
         journal: Journal | Literal["default"] | None = "default",
         on_input: Callable[[str, bool], Awaitable[str]] | None = None,
         planning_interval: int | None = None,
@@ -78,6 +81,7 @@ class CodeAgent(Resources):
         self.prompt_templates = as_templates(prompt_templates)
         self.listeners = list(listeners)
         self.guards = [*guards] if authorized_imports is None else [*guards, imports_policy(authorized_imports)]
+        self.approve = approve
         self.before_step = before_each_step(planning_interval)
         self.final_answer_checks = list(final_answer_checks)
         self.on_input = on_input

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import __version__, events
+from .approval import decide
 from .asking import StreamedReply
 from .called import how_it_was_stopped, meter_for
 from .checks import refused
@@ -62,7 +63,7 @@ class Work:
         self.events: asyncio.Queue[events.Event | None] = asyncio.Queue()
         self.step = self.seq = 0
         self._journal = agent.open_journal()
-        self._at_hand = AtHand()
+        self.at_hand = AtHand()
         self.is_stopped = False
 
     def stop(self) -> None:
@@ -148,8 +149,8 @@ class Work:
         code = await self._propose(asked)
         if code is None:
             await self._no_action(asked.is_cut_off)
-        elif await self._decide(code):
-            await self.act(code)
+        elif allowed := await self._decide(code):
+            await self.act(allowed)
 
     async def begin(self, task: str, values: Sequence[events.ValuePut] = (), **more: Any) -> None:
         """Start the sandbox, put the values in, and say that the run has begun; `more`: fields of `RunStarted`."""
@@ -163,14 +164,14 @@ class Work:
         for value in values:
             await agent.sandbox.put(value.name, value.form, value.value)
         if model:
-            self._at_hand = await agent.sandbox.at_hand()
+            self.at_hand = await agent.sandbox.at_hand()
             agent.is_fresh = False
         started = events.RunStarted(
             run_id=self.run_id,
             conversation=agent.conversation,
             task=task,
             author="agent" if model else "person",
-            context=describe(self._at_hand),
+            context=describe(self.at_hand),
             images=agent.images if model else (),
             files=agent.files,
             origin=agent.origin,
@@ -234,18 +235,16 @@ class Work:
 
     # ---- decide, act ----------------------------------------------------------------------------------------------
 
-    async def _decide(self, code: str) -> bool:
-        """Ask the guards; a denied action is an observation."""
-        task = self.run.task
-        for guard in self.agent.guards:
-            if reason := guard(code, task, self._at_hand):
-                by = getattr(guard, "__name__", type(guard).__name__)
-                await self.emit(events.ActionDecided(step=self.step, verdict="denied", by=by, code=code, reason=reason))
-                await self.emit(events.ActionFinished(step=self.step, outcome="denied", seconds=0.0, note=reason))
-                self._end_when_stuck()
-                return False
-        await self.emit(events.ActionDecided(step=self.step, verdict="approved", by="auto", code=code))
-        return True
+    async def _decide(self, code: str) -> str | None:
+        """The code that may run, if any; a denied action is an observation."""
+        decided = await decide(self, code)
+        await self.emit(decided)
+        if decided.verdict != "denied":
+            return decided.code
+        finished = events.ActionFinished(step=self.step, outcome="denied", seconds=0.0, note=decided.reason)
+        await self.emit(finished)
+        self._end_when_stuck()
+        return None
 
     async def act(self, code: str) -> None:
         """Run the code; what it shows, and how it ends, are events."""

@@ -53,11 +53,18 @@ def describe(at_hand: AtHand) -> str:
 
 def observation(step: Step) -> str:
     """What came of an action, whole: output, the error in one line, notes."""
-    parts = [plain_text(output) for output in step.outputs if output is not step.error]
+    parts = [_edited(step), *(plain_text(output) for output in step.outputs if output is not step.error)]
     text = "\n".join(filter(None, [*parts, error_text(step), step.note])) or "(no output)"
     if step.outcome == "ok":
         text += "\nNo answer yet: go on, or call final_answer(value)."
     return _COLOURS.sub("", text)
+
+
+def _edited(step: Step) -> str:
+    """What ran in the place of the model's code, where a person changed it."""
+    if not step.proposed or not step.decided or step.decided.code == step.proposed.code:
+        return ""
+    return f"The user changed the code before it ran. This ran:\n```python\n{step.code}\n```"
 
 
 def observation_messages(step: Step, observed: str) -> list[Message]:

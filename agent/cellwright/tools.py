@@ -35,6 +35,8 @@ class Tool:
     inputs: Mapping[str, Mapping[str, Any]] = {}
     output_type: str = ""
     seconds: float | None = None
+    risky: bool = False
+    """Whether a person is asked before code calls it, where the mode is `ask-risky`."""
     forward: Callable[..., Any]
     setup: Callable[[], Any] | None = None
 
