@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from traitlets.config import Config
 
 from cellwright import CodeAgent, Limits, ScriptedModel, ToolCallingAgent, tool
 from cellwright.approval import NOBODY, Approval, Mode, Question, Said, must_ask, stricter
@@ -18,6 +20,7 @@ from cellwright.errors import UsageError
 from cellwright.facts import ToolUse
 from cellwright.risks import risks
 from cellwright.sandbox.child import ChildKernel
+from cellwright.settings import gather
 
 SAFE = [
     "1 + 1",
@@ -167,6 +170,49 @@ def test_e5_the_modes() -> None:
     assert [must_ask(mode, risk) for mode in ("auto", "ask-risky", "ask")] == [False, True, True]
     assert [must_ask(mode, ()) for mode in ("auto", "ask-risky", "ask")] == [False, False, True]
     assert stricter("ask-risky", "auto") == stricter("auto", "ask-risky") == "ask-risky"
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment() -> Iterator[Callable[[str, str], None]]:
+    """Sets a variable for the time of the test."""
+    before = dict(os.environ)
+    yield os.environ.__setitem__
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_e5_flag_environment_and_config_say_the_mode(environment: Callable[[str, str], None]) -> None:
+    config = Config({"Cellwright": {"approve": "ask"}})
+    assert gather().approve == "auto"
+    assert gather(config=config).approve == "ask"
+    environment("CELLWRIGHT_APPROVE", "ask-risky")
+    assert gather(config=config).approve == "ask-risky"
+    assert gather({"approve": "auto"}, config).approve == "auto"
+    with pytest.raises(UsageError, match="--approve: approve must be one of auto, ask-risky, ask, not 'never'"):
+        gather({"approve": "never"})
+
+
+@pytest.mark.parametrize("place", ["environment", "config", "earlier"])
+def test_e5_what_an_administrator_wants_cannot_be_lifted(place: str, environment: Callable[[str, str], None]) -> None:
+    config = Config({"Cellwright": {"approve": "auto"}})
+    least: Mode = "auto"
+    if place == "environment":
+        environment("CELLWRIGHT_APPROVE_MIN", "ask-risky")
+    elif place == "config":
+        config.Cellwright.approve_min = "ask-risky"
+        environment("CELLWRIGHT_APPROVE_MIN", "auto")  # the strictest place holds, not the last
+    else:
+        least = "ask-risky"
+    environment("CELLWRIGHT_APPROVE", "auto")
+    settings = gather({"approve_min": "auto"}, config, least=least)
+    assert (settings.approve, settings.approve_min) == ("ask-risky", "ask-risky")
+    assert gather({"approve": "ask"}, config, least=least).approve == "ask"
+    with pytest.raises(UsageError, match="an administrator wants at least ask-risky") as refused:
+        gather({"approve": "auto"}, config, least=least)
+    assert "\n" not in str(refused.value)
 
 
 # ---- in the loop ----------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def settings_options() -> list[click.Option]:
         click.Option(["--action-seconds"], help="Wall time of one action, in seconds."),
         click.Option(["--requests-per-minute"], help="Sent to a model by all agents together; none lifts it."),
         click.Option(["--instructions"], help="What the agent should keep in mind for every task."),
+        click.Option(["--approve"], help="Before code runs: auto, ask-risky, or ask."),
         click.Option(
             ["--recall/--no-recall"], default=None, help="The agent may search earlier runs of this folder; off."
         ),

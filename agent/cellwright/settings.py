@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .approval import MODES, Mode, stricter
 from .errors import ConfigError, UsageError, nearest, one_line
 from .limits import Limits
 from .outputs import Json
@@ -40,6 +41,10 @@ class Settings:
     """What the agent should keep in mind for every task."""
     requests_per_minute: int | None = None
     """Requests that a model is sent in any 60 seconds, by all agents of the process; None: as many as come up."""
+    approve: Mode = "auto"
+    """Who decides whether an action runs."""
+    approve_min: Mode = "auto"
+    """What an administrator wants asked at least; from environment and config only, and the strictest of them holds."""
     recall: bool = False
     """The agent may search the runs of the current folder."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +90,13 @@ def _switch(value: Json) -> bool:
     if found is None:
         raise ValueError("true or false")
     return found
+
+
+def _mode(value: Json) -> Mode:
+    for mode in MODES:
+        if value == mode:
+            return mode
+    raise ValueError(f"one of {', '.join(MODES)}")
 
 
 def _path(value: Json) -> Path:
@@ -137,6 +149,8 @@ READERS: Mapping[str, Callable[[Json], Any]] = {
     "instructions": _text,
     "requests_per_minute": _rate,
     "recall": _switch,
+    "approve": _mode,
+    "approve_min": _mode,
 }
 """Setting -> how its value is read; a `ValueError` says what it should have been."""
 LIMITS = {
@@ -156,18 +170,23 @@ _FROM_DOTENV = ("_API_KEY", "_API_BASE", "_BASE_URL")
 _FROM_DOTENV_TOO = ("AWS_", "AZURE_", "VERTEXAI_", "OLLAMA_", "CELLWRIGHT_JOURNAL", "CELLWRIGHT_MODELS")
 
 
-def gather(flags: Mapping[str, Json] | None = None, config: Config | None = None) -> Settings:
-    """The settings that hold now; flags that are None were not given. Raises `ConfigError`, for flags `UsageError`."""
+def gather(flags: Mapping[str, Json] | None = None, config: Config | None = None, *, least: Mode = "auto") -> Settings:
+    """The settings that hold now; flags that are None were not given. Raises `ConfigError`, for flags `UsageError`.
+
+    least: what must be asked at least, whatever is said now.
+    """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, said in _places(config):  # weakest first
         for name, value in said.items():
-            values[name] = _read(name, value, source)
-            sources[name] = source
+            read = _read(name, value, source)
+            if name != "approve_min" or stricter(read, values.get(name, "auto")) == read:
+                values[name], sources[name] = read, source
     for name, value in (flags or {}).items():
-        if name in READERS and value is not None and value != ():
+        if name in READERS and name != "approve_min" and value is not None and value != ():
             values[name] = _read(name, value, f"--{name.replace('_', '-')}", UsageError)
             sources[name] = f"--{name.replace('_', '-')}"
+    values |= _approving(values, sources, least)
     limits, isolation = Limits(), Isolation()
     for name, limit in LIMITS.items():
         if name in values:
@@ -176,6 +195,16 @@ def gather(flags: Mapping[str, Json] | None = None, config: Config | None = None
         if name in values:
             isolation = _changed(isolation, part, values.pop(name), sources[name])
     return Settings(limits=limits, isolation=isolation, sources=sources, **values)
+
+
+def _approving(values: Mapping[str, Any], sources: Mapping[str, str], least: Mode) -> dict[str, Mode]:
+    """The mode of approval, and the least; a flag that asks for less than that is refused, other places are raised."""
+    least = stricter(least, values.get("approve_min", "auto"))
+    wanted: Mode = values.get("approve", "auto")
+    if sources.get("approve") == "--approve" and stricter(wanted, least) != wanted:
+        where = sources.get("approve_min", "when this session began")
+        raise UsageError(f"--approve {wanted}: an administrator wants at least {least} ({where}); it can't be lifted.")
+    return {"approve": stricter(wanted, least), "approve_min": least}
 
 
 def _places(config: Config | None) -> Iterator[tuple[str, dict[str, Json]]]:
