@@ -7,18 +7,31 @@ the seam.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .asking import StreamedReply
 from .errors import UsageError
-from .events import ActionDecided, ActionFinished, ActionProposed, Event, RunResumed, Told
+from .events import (
+    ActionDecided,
+    ActionFinished,
+    ActionProposed,
+    Event,
+    ReplyReceived,
+    RunResumed,
+    RunStarted,
+    Told,
+    ValuePut,
+)
+from .limits import Exceeded
 from .lineage import Part, holding
 from .loop import Work
 from .memory import Memory
-from .models.base import Model, Sampling
+from .models.base import Model, ReplyEnd, ReplyPart, Sampling, Text
 from .rebuild import Rebuilt, rebuild
 from .run import Run, Step
 
@@ -30,6 +43,9 @@ NOT_REPEATED = (
     "This was under way when the process was killed. It is not repeated by itself; what it had done by then may be "
     "missing or half done."
 )
+HAD_ENDED = "The process was killed when this had just ended; how long it took is not on record."
+
+_VARIABLE = re.compile(r"^- variable (\w+): ", re.MULTILINE)
 
 
 async def undo(agent: CodeAgent, steps: int = 1) -> Run:
@@ -77,14 +93,16 @@ async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> As
     """
     agent.need_rest()
     journal = _journal(agent)
-    run = await (journal.latest() if run_id == "latest" else journal.run(run_id))
+    run = await (last_task(journal) if run_id == "latest" else journal.run(run_id))
     started = run.started
     if started is None or started.author == "person" or started.caller:
         raise UsageError(f"Run {run.id} is not a task that was given to this agent, so it can't be gone on with.")
     if run.status == "success":
         raise UsageError(f"Run {run.id} has its answer. Give the next task instead.")
-    agent.conversation = started.conversation
+    if missing := [tool.name for tool in started.tools if tool.name not in agent.tools]:
+        raise UsageError(f"Run {run.id} had tools that are not there now: {', '.join(missing)}. Give them again.")
     if run.ended:
+        agent.conversation = started.conversation
         runs = await _conversation(agent)
         parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
         events = _from(agent, parts, len(parts) - 1, _last_number(run), task=run.task, **options)
@@ -93,6 +111,17 @@ async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> As
     async with aclosing(events) as happening:
         async for event in happening:
             yield event
+
+
+async def last_task(journal: Journal) -> Run:
+    """The task that was given last: neither a cell that a person ran, nor what an agent was called with.
+
+    Raises `JournalError`.
+    """
+    for listed in await journal.runs(200, author="agent"):
+        if listed.caller is None:
+            return await journal.run(listed.id)
+    return await journal.latest()
 
 
 # ---- from a step on -------------------------------------------------------------------------------------------------
@@ -156,19 +185,18 @@ async def _go_on(agent: CodeAgent, run: Run, limits: Any = None) -> AsyncGenerat
     assert run.started is not None
     if run.ended:
         raise UsageError(f"Run {run.id} was ended by another process in the meantime. Resume it again to go on.")
+    agent.conversation = run.started.conversation
     runs = await _conversation(agent)
     parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
     work = agent.work_class(agent, model, limits or run.started.limits)
     work.run, work.run_id, work.step = run, run.id, _last_number(run)
     work.seq = run.events[-1].seq + 1
-    totals = run.totals
-    work.meter.add_reply(totals.usage, totals.cost if totals.cost_known else None)
-    work.meter.steps = totals.steps
-    work.meter.started -= totals.seconds
+    _count_spent(work, [run, *await journal.called_by(run.id)])
 
     async def begin(work: Work) -> None:
         done = await _put_back(agent, parts)
         facts = await agent.sandbox.start()
+        await _need_values(agent, run)
         await agent.sandbox.offer(tuple(tool.facts for tool in agent.tools.values()))
         agent.instance = facts.instance
         agent.memory_for(model)
@@ -182,19 +210,61 @@ async def _go_on(agent: CodeAgent, run: Run, limits: Any = None) -> AsyncGenerat
             yield event
 
 
+def _count_spent(work: Work, runs: Sequence[Run]) -> None:
+    """Count what the run, the first of `runs`, and those that it called spent before; not the time it lay there."""
+    for step in (step for run in runs for step in run.steps):
+        for paid in (step.plan, step.reply):
+            if paid:
+                work.meter.add_reply(paid.usage, paid.cost)
+    happened = runs[0].events
+    idle = sum(now.time - before.time for before, now in pairwise(happened) if isinstance(now, RunResumed))
+    work.meter.steps = runs[0].totals.steps
+    work.meter.started -= happened[-1].time - happened[0].time - idle
+
+
+async def _need_values(agent: CodeAgent, run: Run) -> None:
+    """Raises `UsageError` where the process was killed before the values of the task were on record."""
+    if run.started is None or not all(isinstance(event, RunStarted | ValuePut) for event in run.events):
+        return  # something came after the values, so all of them are there
+    there = {variable.name for variable in (await agent.sandbox.at_hand()).variables}
+    if missing := [name for name in _VARIABLE.findall(run.started.context) if name not in there]:
+        raise UsageError(
+            f"The process was killed before {', '.join(missing)} {'was' if len(missing) == 1 else 'were'} on record, "
+            "and before anything was done. Give the task again."
+        )
+
+
 async def _finish_step(work: Work, model: Model) -> None:
     """Bring the step that was under way to its end: what was paid for is used, what ran is not run again."""
-    step = work.run.steps[-1] if work.run.steps else None
-    if step is None or step.finished is not None or work.run.answered is not None:
+    step, answer = work.run.steps[-1] if work.run.steps else None, work.run.answered
+    if answer is not None and not answer.confirmed:
+        raise Exceeded("failed", "It ended without an answer that was confirmed; why was not on record yet.")
+    if step is None or step.finished is not None:
         return
-    if step.decided is not None:
+    if answer is not None:
+        await work.emit(ActionFinished(step=step.number, outcome="ok", seconds=0.0, note=HAD_ENDED))
+    elif step.decided is not None and step.decided.verdict == "denied":
+        note = step.decided.reason
+        await work.emit(ActionFinished(step=step.number, outcome="denied", seconds=0.0, note=note))
+    elif step.decided is not None:
         await work.emit(ActionFinished(step=step.number, outcome="interrupted", seconds=0.0, note=NOT_REPEATED))
     elif step.reply is not None:
         assert work.agent.memory is not None
         asked = StreamedReply(model, work.agent.memory, Sampling(), work.agent.reply_format.scanner())
-        asked.scanner.feed(step.reply.text)
-        asked.calls += step.reply.calls
+        async with aclosing(_said_again(step.reply)) as parts, aclosing(asked.pieces(parts)) as pieces:
+            async for _ in pieces:
+                pass
         await work.take(asked)
+
+
+async def _said_again(reply: ReplyReceived) -> AsyncGenerator[ReplyPart]:
+    """The reply as it had come; one that was longer than it might be is still cut off."""
+    if reply.text:
+        yield Text(reply.text)
+    for call in reply.calls:
+        yield call
+    most = reply.parameters.get("max_tokens")
+    yield ReplyEnd(reply.usage, reply.cost, is_truncated=isinstance(most, int) and reply.usage.completion >= most)
 
 
 # ---- what both do ---------------------------------------------------------------------------------------------------
