@@ -264,7 +264,7 @@ async def test_f3_verify_says_by_its_status_what_it_found(module_folder: Path) -
     done = cellwright("verify", "a.ipynb", folder=folder)
     assert (done.returncode, done.stderr) == (0, ""), done
     assert re.search(r"step 1 +same", done.stdout) and re.search(r"step 2 +differs without harm", done.stdout)
-    assert "signed   no" in done.stdout
+    assert "signed   by nobody" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("As it was written; 2 steps ran again")
     found = cellwright("verify", changed(path, "n = 6", "n = 7").name, "--no-run", folder=folder)
     assert found.returncode == 4
@@ -315,6 +315,11 @@ async def test_f3_verify_asks_for_the_key_that_signed(module_folder: Path) -> No
     assert cellwright(*asked, fingerprint, folder=module_folder).returncode == 0
     other = cellwright(*asked, "SHA256:other", folder=module_folder)
     assert other.returncode == 4 and fingerprint in other.stdout
+    (module_folder / "signed.ipynb").write_text(
+        (module_folder / "signed.ipynb").read_text().replace('"Go.', '"Come.').replace("Go.\\n", "Come.\\n")
+    )
+    forged = cellwright(*asked, fingerprint, folder=module_folder)
+    assert forged.returncode == 4 and "not over what was changed" in forged.stdout, forged
     unsigned = cellwright("verify", "k.ipynb", "--no-run", "--key", fingerprint, folder=module_folder)
     assert unsigned.returncode == 4 and "none that fits" in unsigned.stdout
 
@@ -380,7 +385,9 @@ async def test_f4_resume_goes_on_without_asking_the_model_again(folder: Path) ->
 async def test_f4_resume_shows_the_past_in_short(folder: Path) -> None:
     async with journal_of(folder) as journal:
         await store(journal, "cut1", cut_off(origin="elsewhere"))
-    done = cellwright("resume", "cut", folder=folder, CELLWRIGHT_MODEL="ollama/any")
+        by_hand = RunStarted(run_id="", conversation="c-hand", task="", author="person")
+        await store(journal, "hand", told("hand", "x = 1", time=time.time(), more=by_hand))
+    done = cellwright("resume", folder=folder, CELLWRIGHT_MODEL="ollama/any")
     places = [done.stdout.index(part) for part in ("What is 20 + 1?", "Step 1, not ended: Add.", "Answer: 21")]
     assert done.returncode == 0 and places == sorted(places), done
     assert "another folder" in done.stdout

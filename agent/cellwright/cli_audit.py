@@ -123,7 +123,7 @@ def _print_verification(found: Verification) -> None:
         console.print(f"changed  {printable(str(change))}", style="red", markup=False, soft_wrap=True)
     for note in found.notes:
         console.print(f"note     {printable(note)}", markup=False, soft_wrap=True)
-    console.print(f"signed   {found.signed_by or 'no'}", markup=False, soft_wrap=True)
+    console.print(f"signed   by {found.signer}", markup=False, soft_wrap=True)
     console.print(f"record   {found.events:,} events, last link {found.last}", markup=False, soft_wrap=True)
     console.print(f"\n{found.said}", style="bold", markup=False, soft_wrap=True)
 
@@ -143,11 +143,12 @@ def resume(
     shown = Shown(as_json, writable(export_to))
 
     async def begin(agent: CodeAgent, settings: Settings, console: Console) -> Begun:
+        from .rewind import last_task
         from .rewind import resume as go_on
 
         journal = agent.open_journal()
         assert journal is not None
-        run = await find(journal, run_id)
+        run = await (last_task(journal) if run_id == "latest" else journal.run(run_id))
         _need_tools(run, agent)
         _show_past(run, agent, console)
         asked = any(settings.sources.get(name, "").startswith("--") for name in LIMITS)

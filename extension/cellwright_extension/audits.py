@@ -56,7 +56,7 @@ async def verify(
         parts.append(Table(("changed", "how"), [(change.where, change.what) for change in found.changes]))
     if found.steps:
         parts.append(Table.of(steps_table(found)))
-    facts = [("notebook", Link(path)), ("signed by", found.signed_by or "nobody")]
+    facts = [("notebook", Link(path)), ("signed by", found.signer)]
     facts += [("record", f"{found.events:,} events, last link {found.last}"), *(("note", text) for text in found.notes)]
     if target:
         write_stamped(path, found, target)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from cellwright.agent import CodeAgent
+from cellwright.approval import Approval, Mode
 from cellwright.errors import CellwrightError, RunFailed, RunInterrupted, UsageError
 from cellwright.events import AnswerGiven, Event
 from cellwright.mcp import McpServers
 from cellwright.models.choice import choose
 from cellwright.models.rates import as_set
 from cellwright.outputs import Json
-from cellwright.rewind import branch, resume, undo
+from cellwright.rewind import branch, last_task, resume, undo
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.values import decode
 from cellwright.settings import ISOLATION, Settings, gather
 from cellwright.tools import Tool
+
+from .person import Person
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -46,6 +49,10 @@ class Session:
         self._config = config
         self._ask = ask
         self._flags: dict[str, Json] = {}
+        self._least: Mode = "auto"
+        self._person = Person(ask)
+        self.approval = Approval("auto", self._person)
+        """Who decides whether an action runs, and what the person allowed for this session."""
         self._agent: CodeAgent | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.tools: dict[str, Tool] = {}
@@ -54,6 +61,8 @@ class Session:
         self.last_run: Run | None = None
         self.model_reason = ""
         """Why the model at hand was chosen."""
+        with suppress(CellwrightError):  # wrong settings are said when they are needed
+            self.settings  # noqa: B018 - what an administrator wants asked is learned before anything can change it
 
     @property
     def settings(self) -> Settings:
@@ -62,7 +71,9 @@ class Session:
 
     def settings_with(self, flags: Mapping[str, Json]) -> Settings:
         """What holds where `flags` are said besides. Raises `ConfigError`, for flags `UsageError`."""
-        return gather({**self._flags, **flags}, self._config)
+        settings = gather({**self._flags, **flags}, self._config, least=self._least)
+        self._least = settings.approve_min  # a later change of the environment can't lift it
+        return settings
 
     def change(self, **flags: Json) -> None:
         """Change settings for the tasks that follow; None takes a change back."""
@@ -83,7 +94,7 @@ class Session:
                 sandbox=ChildKernel(
                     settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation
                 ),
-                on_input=self._ask,
+                on_input=self._ask_for_code if self._ask else None,
                 journal=_journal(settings),
             )
         return self._agent
@@ -164,7 +175,7 @@ class Session:
     async def resume(self, run_id: str) -> Run:
         """Go on with a run that was cut off, and show it. Raises as `do`."""
         await self._ready()
-        run = await (self.journal.latest() if run_id == "latest" else self.journal.run(run_id))
+        run = await (last_task(self.journal) if run_id == "latest" else self.journal.run(run_id))
         events = resume(self.agent, run.id)
         # A run that was cut off goes on as itself, so its view begins with what was done; one that ended is branched.
         return await self._shown(events, before=() if run.ended else run.events)
@@ -182,6 +193,8 @@ class Session:
         as_set(agent.model, settings)
         agent.tools = self.tools_with(settings)
         agent.instructions = settings.instructions
+        self.approval.set(settings.approve, settings.approve_min)
+        agent.approve = self.approval
         return settings
 
     def tools_with(self, settings: Settings) -> dict[str, Tool]:
@@ -198,7 +211,7 @@ class Session:
     ) -> Run:
         from .widget import RunView, display_view, finish
 
-        view = RunView(on_stop=self.stop)
+        self._person.view = view = RunView(on_stop=self.stop)
         for event in before:
             view.take(event)
         shown = None
@@ -253,6 +266,11 @@ class Session:
             yield events
         finally:
             await events.aclose()
+
+    async def _ask_for_code(self, prompt: str, password: bool) -> str:
+        """What the agent's code asks for; said so, since it could write any prompt."""
+        assert self._ask
+        return await self._ask(f"The agent's code asks: {prompt}", password)
 
     async def fill_in(self, text: str) -> str:
         """`text` with `{name}` replaced by the value of that sandbox variable; unknown names stay as written."""

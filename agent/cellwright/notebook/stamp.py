@@ -34,7 +34,7 @@ def _text(found: Verification, now: float) -> str:
     mark = "\u2717" if found.verdict >= Verdict.DIFFERENT else "\u2713"
     rows = [("verified", f"{said}, with Cellwright {__version__}")]
     rows.append(("record", f"{found.events:,} events, last link {cells.inline(found.last)}"))
-    rows.append(("signed by", cells.inline(found.signed_by) if found.signed_by else "nobody"))
+    rows.append(("signed by", cells.inline(found.signer) if found.signed_by else found.signer))
     parts = [f"**{mark} {found.said}**", cells.table(rows)]
     if found.changes:
         parts.append("\n".join(f"- changed: {cells.inline(str(change))}" for change in found.changes))

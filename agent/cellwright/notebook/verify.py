@@ -103,6 +103,14 @@ class Verification:
             return "As it was written. Its code was not run again."
         return f"As it was written; {steps} ran again, with the same outputs."
 
+    @property
+    def signer(self) -> str:
+        """Who signed, in words."""
+        if not self.signed_by:
+            return "nobody"
+        # The signature is over the chain's last links, which may fit although something before them does not.
+        return self.signed_by + (", over the record as it was then, not over what was changed" if self.changes else "")
+
     def as_json(self) -> dict[str, Json]:
         """All of it as JSON data."""
         return {
