@@ -8,7 +8,7 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,18 @@ import pytest_asyncio
 
 from cellwright import CodeAgent, ScriptedModel, tool
 from cellwright.chain import link
+from cellwright.events import ActionDecided, ActionFinished, RunStarted
+from cellwright.facts import FileFacts
 from cellwright.journal import Journal
+from cellwright.lineage import Part
 from cellwright.notebook.export import write
 from cellwright.notebook.inspection import inspect
 from cellwright.notebook.likeness import Degree
 from cellwright.notebook.metadata import NoRecord
 from cellwright.notebook.verify import Verdict, verify
+from cellwright.outputs import plain_text
+from cellwright.rebuild import Redone, rebuild
+from cellwright.run import Run, Step
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
 
@@ -296,5 +302,33 @@ async def test_f3_an_audit_of_the_project_is_verified_from_any_folder(
     alone = tmp_path / "alone.ipynb"
     shutil.copy(book, alone)
     missing = await verify(alone, ChildKernel)
-    assert missing.verdict == Verdict.DIFFERENT and "The file wine.csv is gone." in missing.notes
+    assert missing.verdict == Verdict.DIFFERENT and "The file wine.csv is not there." in missing.notes
     assert "FileNotFoundError" in missing.steps[0].likeness.reasons[0]
+
+
+async def test_f3_a_record_from_elsewhere_takes_no_file_of_the_person(tmp_path: Path) -> None:
+    """Whoever wrote the notebook chose the names of its files; only what lies beside it is handed over."""
+    beside, outside = tmp_path / "book", tmp_path / "key.txt"
+    beside.mkdir()
+    outside.write_text("a secret")
+    (beside / "link.txt").symlink_to(outside)
+    names = (str(outside), "../key.txt", "link.txt")
+    run = Run(
+        [
+            RunStarted(seq=0, run_id="r", conversation="c", task="t", files=tuple(FileFacts(n, 8, "0") for n in names)),
+            ActionDecided(seq=1, step=1, verdict="approved", by="auto", code="import os\nprint(os.listdir())"),
+            ActionFinished(seq=2, step=1, outcome="ok", seconds=0.1),
+        ]
+    )
+    kernel = ChildKernel()
+    shown: list[str] = []
+
+    async def see(_run: Run, _step: Step, again: Redone, _differs: Sequence[str]) -> None:
+        shown.extend(plain_text(output) for output in again.outputs)
+
+    try:
+        done = await rebuild(kernel, [Part(run)], beside, see)
+    finally:
+        await kernel.close()
+    assert [note for note in done.notes if "is not there" in note] == done.notes and len(done.notes) == 3
+    assert shown == ["[]"]

@@ -18,10 +18,13 @@ from .lineage import Part
 from .outputs import CellOutput, Failure, Json, plain_text, show
 from .run import Run, Step
 from .sandbox.base import Call, Callbacks, CallResult, Execution, Failed, Finished, Raised, Returned, Sandbox
+from .sandbox.none import NoSandbox
 from .task import file_facts
 
 GRACE_SECONDS = 30.0
 """So much longer than at first an action may take, besides twice its time."""
+MOST_SECONDS = 3600.0
+"""No action may take longer, whatever a record says of it."""
 
 
 @dataclass(slots=True)
@@ -109,9 +112,8 @@ async def redo(sandbox: Sandbox, run: Run, step: Step, recorded: Recorded) -> Re
     async def take(output: CellOutput) -> None:
         show(outputs, output)
 
-    execution = await sandbox.run(
-        step.code, Callbacks(take, recorded.call, recorded.line), step.seconds * 2 + GRACE_SECONDS
-    )
+    most = min(MOST_SECONDS, max(0.0, step.seconds) * 2 + GRACE_SECONDS)
+    execution = await sandbox.run(step.code, Callbacks(take, recorded.call, recorded.line), most)
     return Redone(execution, outputs)
 
 
@@ -121,6 +123,8 @@ def recorded(run: Run, step: Step) -> Recorded:
 
 
 async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt, see: See | None) -> None:
+    if isinstance(sandbox, NoSandbox):
+        return  # its steps are calls of the host's functions, and those are not made again
     which = f"Step {step.number} of {run.task.splitlines()[0][:60]!r}" if run.task else f"Step {step.number}"
     was_answer = run.answered is not None and run.answered.step == step.number  # given when the code had ended
     if step.decided is None or step.outcome == "denied" or not (step.finished or was_answer):
@@ -152,14 +156,25 @@ async def _hand_over(sandbox: Sandbox, run: Run, folder: Path, done: Rebuilt) ->
     assert run.started is not None
     for file in run.started.files:
         path = folder / file.name
+        if not _is_inside(path, folder):
+            done.notes.append(f"The file {file.name} is not there.")
+            continue
         try:
             now = file_facts(path, file.name)
             await sandbox.bring([path], folder)
         except WorkspaceError:
-            done.notes.append(f"The file {file.name} is gone.")
+            done.notes.append(f"The file {file.name} can't be read.")
             continue
         if now.sha256 != file.sha256:
             done.notes.append(f"The file {file.name} is not what it was.")
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """True for a regular file in the folder: a record from elsewhere may name any file of the person."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):  # a loop of links, a null byte
+        return False
 
 
 def _same(known: ToolCalled, call: Call) -> bool:
