@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .agent import CodeAgent
+    from .approval import Approval
     from .console import ConsoleView
     from .events import Event
     from .journal import Journal
@@ -110,6 +111,7 @@ async def do(begin: Begin, given: Given, flags: dict[str, Json], shown: Shown) -
             instructions=settings.instructions,
             journal=journal,
             limits=settings.limits,
+            approve=_approval(settings, console),
         ) as agent:
             agent.warm_up()
             done = await _watched(agent, await begin(agent, settings, console), ConsoleView(console))
@@ -119,6 +121,14 @@ async def do(begin: Begin, given: Given, flags: dict[str, Json], shown: Shown) -
     if shown.as_json:
         click.echo(_as_json(done))
     return {"success": 0, "interrupted": 130}.get(done.status, 1)
+
+
+def _approval(settings: Settings, console: Console) -> Approval:
+    from .approval import Approval
+    from .approval_prompt import by_terminal
+
+    ask = by_terminal(lambda text: console.print(text, markup=False, soft_wrap=True))
+    return Approval(settings.approve, ask, least=settings.approve_min)
 
 
 def _lent(names: str | None, settings: Settings, journal: Journal, sandbox: ChildKernel) -> list[Tool]:

@@ -21,7 +21,7 @@ from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.workspace import files_of
 from cellwright.settings import LIMITS
 
-from . import audits, rewinding, runs  # noqa: F401 - they enter their commands into the table
+from . import approving, audits, rewinding, runs  # noqa: F401 - they enter their commands into the table
 from .command_table import COMMANDS, Text, command
 from .session import Session, isolation_text, limits_text
 from .tables import Table

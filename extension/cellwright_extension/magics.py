@@ -89,4 +89,4 @@ class AgentMagics:
     async def _ask(self, prompt: str, password: bool) -> str:
         if not can_ask(self.shell.kernel):
             raise EOFError
-        return await ask(self.shell.kernel, f"The agent's code asks: {prompt}", password)
+        return await ask(self.shell.kernel, prompt, password)

@@ -162,7 +162,29 @@ class AnswerMessage(_Placed):
     html: str
 
 
+class AskMessage(_Placed):
+    """A person is asked whether the code of a step may run; the page says `seen`, and what is `said`."""
+
+    op: Literal["ask"]
+    step: int
+    id: int
+    why: str
+    code: str
+    edit: bool
+    all: bool
+    alike: bool
+
+
+class AskedMessage(_Placed):
+    """It is decided."""
+
+    op: Literal["asked"]
+    step: int
+
+
 Message = Union[
+    AskMessage,
+    AskedMessage,
     HeadMessage,
     DeltaMessage,
     StepMessage,
@@ -182,13 +204,13 @@ def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (o
     run = tree.run
     match event:
         case RunStarted():
-            yield _head(tree)
+            yield head_of(tree)
         case ReplyDelta():
             if len(run.events) < 2 or not isinstance(run.events[-2], ReplyDelta):
-                yield _head(tree)
+                yield head_of(tree)
             yield DeltaMessage(op="delta", step=event.step, text=event.text)
         case ReplyReceived():
-            yield _head(tree)
+            yield head_of(tree)
         case Planned():
             yield from _said(run, run.steps[-1])
         case Compacted():
@@ -212,7 +234,7 @@ def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (o
         case ActionFinished():
             yield from _calls(tree, run.steps[-1], is_open=True)
             yield from _note(run.steps[-1])
-            yield _step(run, run.steps[-1])
+            yield step_of(run, run.steps[-1])
         case NoAction():
             yield from _said(run, run.steps[-1])
             yield from _note(run.steps[-1])
@@ -222,13 +244,13 @@ def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (o
             if run.steps:
                 # A reply that was stopped in the middle has not been shown as a step yet.
                 yield from _said(run, run.steps[-1])
-            yield _head(tree)
+            yield head_of(tree)
 
 
 def snapshot(tree: Tree) -> Iterator[Message]:
     """What an empty page must be told to show a run as it stands."""
     run = tree.run
-    yield _head(tree)
+    yield head_of(tree)
     for step in run.steps:
         yield from _said(run, step)
         if text := decision_text(step):
@@ -236,7 +258,7 @@ def snapshot(tree: Tree) -> Iterator[Message]:
         yield from _calls(tree, step)
         for inner in tree.inner(step.number):
             yield _agent(inner, step.number)
-            yield from _placed(inner, snapshot(inner))
+            yield from placed(inner, snapshot(inner))
         for index, output in enumerate(step.outputs):
             if isinstance(output, Stream):
                 yield _text(step.number, index, output, 0, clip(terminal_text(output.text), LIVE_LIMIT))
@@ -257,19 +279,20 @@ def _nested(tree: Tree, event: Nested) -> Iterator[Message]:
     if len(inner.run.events) == 1:
         yield _agent(inner, event.step)
         yield from _calls(tree, tree.run.steps[-1], inner.name)  # this run stands for its call from now on
-    yield from _placed(inner, changes(inner, event.event))
+    yield from placed(inner, changes(inner, event.event))
     match _innermost(event):
         case AnswerGiven():
             yield _agent(inner, event.step)
         case ReplyReceived() | RunEnded():
-            yield _head(tree)  # what was spent counts here, too
+            yield head_of(tree)  # what was spent counts here, too
 
 
 def _innermost(event: Event) -> Event:
     return _innermost(event.event) if isinstance(event, Nested) else event
 
 
-def _placed(inner: Tree, messages: Iterator[Message]) -> Iterator[Message]:
+def placed(inner: Tree, messages: Iterator[Message]) -> Iterator[Message]:
+    """The messages, said of an inner run."""
     for message in messages:
         message.setdefault("run", inner.key)
         yield message
@@ -296,17 +319,19 @@ def _call(tree: Tree, step: Step, index: int, call: Call) -> CallMessage:
 # ---- steps ----------------------------------------------------------------------------------------------------------
 
 
-def _head(tree: Tree) -> HeadMessage:
+def head_of(tree: Tree) -> HeadMessage:
+    """The header as it stands."""
     return HeadMessage(op="head", head=asdict(tree_header(tree)))
 
 
-def _step(run: Run, step: Step) -> StepMessage:
+def step_of(run: Run, step: Step) -> StepMessage:
+    """How a step stands."""
     state, word = step_state(run, step)
     return StepMessage(op="step", step=step.number, state=state, word=word, title=headline(step))
 
 
 def _said(run: Run, step: Step) -> Iterator[Message]:
-    yield _step(run, step)
+    yield step_of(run, step)
     if text := thought(step).strip():
         yield PartMessage(op="part", step=step.number, part="thought", html=markdown_html(text))
     if step.code:

@@ -67,6 +67,13 @@ class Tree:
         """The run that a nested event belongs to."""
         return next(inner for inner in self._inner[event.step] if inner.key == _key(event))
 
+    def find(self, run_id: str) -> Tree | None:
+        """The run of that id, among these."""
+        if self.run.id == run_id:
+            return self
+        inner = (tree.find(run_id) for runs in self._inner.values() for tree in runs)
+        return next((tree for tree in inner if tree), None)
+
     def is_agent(self, step: int, call: Call) -> bool:
         """Whether a call is that of an agent whose run is shown, so that it need not be shown by itself."""
         tasks = [inner.run.task.strip() for inner in self.inner(step) if inner.name == call.name]

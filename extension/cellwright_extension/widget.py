@@ -20,20 +20,35 @@ from uuid import uuid4
 import anywidget
 import traitlets
 
+from cellwright.approval import Question, Said
 from cellwright.events import Event, RunEnded
 from cellwright.run import Run
 
 from .messages import changes, snapshot
 from .outbox import Outbox
+from .questions import asked, asking
 from .tree import Tree
 from .view import static_html, static_text
 
 SECONDS_BETWEEN_MESSAGES = 1 / 15
+WAYS = ("run", "all", "alike", "edit", "deny")
 
 
 def _static(name: str) -> str:
     # As text, not as a path: anywidget would start a thread that watches the file.
     return (files("cellwright_extension") / "static" / name).read_text(encoding="utf-8")
+
+
+@dataclass(slots=True)
+class Posed:
+    """A question that the person has not answered yet."""
+
+    number: int
+    question: Question
+    on_seen: Callable[[], object]
+    on_said: Callable[[Said], object]
+    is_told: bool = False
+    """Whether the page has been sent it."""
 
 
 class RunView(anywidget.AnyWidget):
@@ -56,6 +71,8 @@ class RunView(anywidget.AnyWidget):
         self._number = 0
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._questions = 0
+        self._posed: Posed | None = None
         # A snapshot may be asked for in another thread than the run's.
         self._lock = threading.RLock()
         super().__init__()
@@ -67,11 +84,38 @@ class RunView(anywidget.AnyWidget):
             self._tree.add(event)
             for message in changes(self._tree, event):
                 self._outbox.put(message)
+            self._tell_question()
         wait = self._sent_at + SECONDS_BETWEEN_MESSAGES - time.monotonic()
         if wait <= 0 or isinstance(event, RunEnded):
             self._flush()
         elif self._outbox and self._timer is None:
             self._flush_after(wait)
+
+    def pose(
+        self, question: Question, on_seen: Callable[[], object], on_said: Callable[[Said], object]
+    ) -> Callable[[], None]:
+        """Show a question until what is returned is called; `on_seen`, `on_said` may be called in any thread."""
+        with self._lock:
+            self._questions += 1
+            self._posed = posed = Posed(self._questions, question, on_seen, on_said)
+            self._tell_question()
+        self._flush()
+
+        def take_away() -> None:
+            with self._lock:
+                self._posed = None
+                for message in asked(self._tree, question) if posed.is_told else ():
+                    self._outbox.put(message)
+            self._flush()
+
+        return take_away
+
+    def _tell_question(self) -> None:
+        posed = self._posed
+        if posed and not posed.is_told:
+            for message in asking(self._tree, posed.question, posed.number):
+                self._outbox.put(message)
+                posed.is_told = True
 
     def _flush_after(self, seconds: float) -> None:
         try:
@@ -96,13 +140,21 @@ class RunView(anywidget.AnyWidget):
         with self._lock:
             # What is queued is in the run already. Sent first, it has a number, and no page shows it twice.
             self._send_queue()
-            return {"number": self._number, "snapshot": list(snapshot(self._tree))}
+            told = list(snapshot(self._tree))
+            if posed := self._posed:
+                told += asking(self._tree, posed.question, posed.number)
+            return {"number": self._number, "snapshot": told}
 
     def _receive(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
-        match content.get("op"):
-            case "stop" if self._on_stop:
+        posed = self._posed
+        match content:
+            case {"op": "stop"} if self._on_stop:
                 self._on_stop()
-            case "sync":
+            case {"op": "seen", "id": number} if posed and posed.number == number:
+                posed.on_seen()
+            case {"op": "said", "id": number, "what": what} if posed and posed.number == number and what in WAYS:
+                posed.on_said(Said(what, str(content.get("text", ""))))
+            case {"op": "sync"}:
                 self.send(self._snapshot())
 
     def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:

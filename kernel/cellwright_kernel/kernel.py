@@ -71,7 +71,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
 
         if not can_ask(self):
             raise EOFError
-        return await ask(self, f"The agent's code asks: {prompt}", password)
+        return await ask(self, prompt, password)
 
     # ---- execution ------------------------------------------------------------------------------------------------
 
