@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,10 +27,9 @@ import nbformat
 from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 
-from cellwright import CodeAgent, Limits, ScriptedModel, tool
+from cellwright import CodeAgent, Limits, tool
 from cellwright.events import ActionFinished, ActionProposed, Event, Output, ReplyReceived, RunResumed, RunStarted
 from cellwright.journal import Journal
-from cellwright.models.base import Message, ReplyPart, Sampling
 from cellwright.notebook.export import notebook
 from cellwright.notebook.inspection import inspect
 from cellwright.rewind import resume
@@ -39,6 +38,7 @@ from cellwright.sandbox.base import AtHand, Call, Callbacks, CallResult, Raised
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.none import NoSandbox
+from sensible import Sensible
 
 RUNS = 200
 USES = 8
@@ -88,24 +88,6 @@ scripts = st.builds(
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=4).map(tuple),
     st.none() | st.integers(1, 1000),
 )
-
-
-class Sensible(ScriptedModel):
-    """Goes on with its script from what it sees was done; what was cut off it writes again."""
-
-    def __init__(self, replies: Sequence[str]) -> None:
-        super().__init__(*replies, piece=1 << 20)
-        self.requests = 0
-
-    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[ReplyPart]:
-        """The next reply of the script."""
-        self.requests += 1
-        written = sum(message.role == "assistant" for message in messages)
-        lost = sum("not repeated by itself" in message.content for message in messages)
-        self.asked = [()] * (written - lost)
-        async with aclosing(super().stream(messages, sampling)) as parts:
-            async for part in parts:
-                yield part
 
 
 def no_forbidden(code: str, task: str, at_hand: AtHand) -> str | None:
@@ -165,7 +147,7 @@ class World:
             return value
 
         return CodeAgent(
-            Sensible(script.replies),
+            Sensible(*script.replies, piece=1 << 20),
             sandbox=sandbox,
             journal=journal,
             tools=[measure],

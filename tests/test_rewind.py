@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -14,28 +14,15 @@ from cellwright.errors import UsageError
 from cellwright.events import Event, RunResumed
 from cellwright.journal import Journal
 from cellwright.lineage import holding
-from cellwright.models.base import Message, ReplyPart, Sampling
 from cellwright.rewind import branch, resume, undo
 from cellwright.run import Run
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
+from sensible import Sensible
 
 
 def reply(code: str, thought: str = "Go.") -> str:
     return f"{thought}\n```python\n{code}\n```"
-
-
-class Sensible(ScriptedModel):
-    """Goes on with its script from what it sees was done; what was cut off it writes again."""
-
-    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[ReplyPart]:
-        """The next reply of the script."""
-        written = sum(message.role == "assistant" for message in messages)
-        lost = sum("not repeated by itself" in message.content for message in messages)
-        self.asked = self.asked[:0] + [()] * (written - lost)
-        async with aclosing(super().stream(messages, sampling)) as parts:
-            async for part in parts:
-                yield part
 
 
 calls: list[int] = []

@@ -32,6 +32,7 @@ from .lineage import Part, holding
 from .loop import Work
 from .memory import Memory
 from .models.base import Model, ReplyEnd, ReplyPart, Sampling, Text
+from .outputs import Json
 from .rebuild import Rebuilt, rebuild
 from .run import Run, Step
 
@@ -282,9 +283,17 @@ async def _put_back(agent: CodeAgent, parts: Sequence[Part]) -> Rebuilt:
         results.clear()
         for part in parts:
             for step in part.steps:
-                results.update({f"result_{n}": call.result for n, call in enumerate(step.calls, 1) if call.call_id})
+                results.update(_results(part.run, step))
     agent.instance = facts.instance
     return done
+
+
+def _results(run: Run, step: Step) -> dict[str, Json]:
+    """What its calls returned, by the names under which later ones may use them: calls end in any order."""
+    from .notebook.functions import texts_of
+
+    returned = ((text.partition(" = ")[0], call) for call, text in texts_of(run, step))
+    return {name: call.result for name, call in returned if name and call.error is None}
 
 
 def _remembered(agent: CodeAgent, parts: Sequence[Part]) -> Memory | None:
