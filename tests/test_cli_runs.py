@@ -324,6 +324,37 @@ async def test_f3_verify_asks_for_the_key_that_signed(module_folder: Path) -> No
     assert unsigned.returncode == 4 and "none that fits" in unsigned.stdout
 
 
+async def test_f3_what_is_missing_is_named_and_not_run(module_folder: Path) -> None:
+    code = f"x = 1  # {'long ' * 1000}\nfinal_answer(x)"
+    path = changed(await audited(module_folder, "long.ipynb", code), "x = 1", "x = 2")
+    done = cellwright("verify", path.name, folder=module_folder)
+    assert done.returncode == 4, done
+    assert "a long text of it is missing" in done.stdout and "not run again" in done.stdout
+    assert not re.search(r"step 1 +(same|differs)", done.stdout)
+
+
+async def test_f1_an_export_holds_the_runs_of_agents_that_were_called(folder: Path) -> None:
+    def sandbox() -> ChildKernel:
+        return ChildKernel(isolation=Isolation(level="process"))
+
+    helper = CodeAgent(
+        ScriptedModel(*(f"Go.\n```python\nfinal_answer({n})\n```" for n in (1, 2))),
+        name="helper", description="Helps.", sandbox=sandbox(),
+    )  # fmt: skip
+    replies = ["Ask.\n```python\nfinal_answer(helper('Help me.'))\n```"] * 2
+    async with CodeAgent(
+        ScriptedModel(*replies), managed_agents=[helper], sandbox=sandbox(), journal=journal_of(folder)
+    ) as agent:
+        first, second = await agent.run("One."), await agent.run("Two.")
+    assert (first.answer, second.answer) == (1, 2)
+    for run_id, count in ((first.id, 2), ("latest", 4)):
+        done = cellwright("export", run_id, f"{count}.ipynb", folder=folder)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        made = read_file(folder / f"{count}.ipynb")
+        assert len(made["metadata"]["cellwright"]["runs"]) == count
+        assert inspect(made).changes == []
+
+
 async def test_f3_verify_is_isolated_whatever_the_settings_say(module_folder: Path) -> None:
     secret = module_folder.parent / "secret.txt"
     secret.write_text("mine")

@@ -6,6 +6,7 @@ is there twice.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -128,6 +129,15 @@ def started(db: sqlite3.Connection, chosen: Filter) -> Iterator[tuple[str, str]]
     yield from db.execute(
         f"SELECT s.run_id, s.body FROM events s WHERE {where} ORDER BY s.time DESC, s.rowid DESC", values
     )
+
+
+def is_called(body: str) -> bool:
+    """Whether the run that begins with this event was called by another one; False where it can't be read."""
+    try:
+        begun = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(begun, dict) and bool(begun.get("caller"))
 
 
 class Summaries:

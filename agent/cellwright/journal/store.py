@@ -126,11 +126,12 @@ class Journal:
         return await self._on_thread(lambda: self._read(reading.full_id(self._db(), run_id)))
 
     async def latest(self) -> Run:
-        """The run that was started last. Raises `JournalError` when there is none."""
+        """The run that a person started last, not one that another run called. Raises `JournalError` without any."""
 
         def read() -> Run:
-            for run_id, _ in listing.started(self._db(), Filter()):
-                return self._read(run_id)
+            for run_id, body in listing.started(self._db(), Filter()):
+                if not listing.is_called(body):
+                    return self._read(run_id)
             raise JournalError(f"There are no runs in {self._where} yet.")
 
         return await self._on_thread(read)

@@ -8,12 +8,14 @@ a fresh, isolated sandbox, tools answered from the record, and each output is co
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..chain import blob_names
 from ..facts import SandboxFacts
 from ..lineage import Part, holding
 from ..outputs import CellOutput, Display, Json
@@ -149,7 +151,11 @@ async def verify(
     notes = [found.note] if found.note else []
     if any(map(is_stamp, book.get("cells") or ())):
         notes.append("It bears the stamp of an earlier check, which is no part of the record and proves nothing.")
-    if make_sandbox:
+    can_run = make_sandbox is not None
+    if make_sandbox and _has_gaps(found.records):
+        can_run = False
+        notes.append("Its code was not run again: the record no longer holds all that went into it.")
+    elif make_sandbox:
         folder = await asyncio.to_thread(lambda: Path(path).resolve().parent)
         more, said = await _run_again(found, make_sandbox, folder)
         steps, notes = more, [*notes, *said]
@@ -161,7 +167,7 @@ async def verify(
         sum(len(record.lines) for record in found.records),
         newest.last,
         found.signed_by,
-        make_sandbox is not None,
+        can_run,
     )
 
 
@@ -194,6 +200,13 @@ def _runs_python(kernel_name: str) -> bool:
         return KernelSpecManager().get_kernel_spec(kernel_name).language.lower() == "python"
     except (NoSuchKernel, OSError, ValueError):  # the name comes out of the notebook
         return False
+
+
+def _has_gaps(records: Sequence[Record]) -> bool:
+    """Whether a long text is missing that would run again, be put in or be answered; outputs are only compared."""
+    lines = ((record, line.body) for record in records for line in record.lines)
+    missing = (body for record, body in lines if any(name not in record.blobs for name in blob_names(body)))
+    return any(json.loads(body).get("kind") not in ("output", "answer_given") for body in missing)
 
 
 def _by_whom(found: Inspection, key: str | None) -> list[Change]:
