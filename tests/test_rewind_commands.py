@@ -64,10 +64,16 @@ async def test_f4_a_killed_kernel_is_resumed_in_a_new_one(tmp_path: Path) -> Non
         async with opened("cellwright_kernel", tmp_path, interrupt="message", **places) as second:
             resumed = await second.done(second.send("%agent resume"), SECONDS)
             assert resumed.is_ok and resumed.result == "'done'"
-            assert "has its answer" in (await second.run("%agent resume")).reply["evalue"]
+            assert "has its answer, and its variables are there" in (await second.run("%agent resume")).reply["evalue"]
             assert (await second.run("%%py\na")).result == "41"
             assert len(provider.requests) == 3, "only the step after the one that was cut off asks the model"
             assert "not repeated by itself" in str(provider.requests[-1])
+        async with opened("cellwright_kernel", tmp_path, interrupt="message", **places) as third:
+            taken = await third.run("%agent resume")
+            assert "What it left is back" in taken.result, taken.reply
+            assert (await third.run("%%py\na")).result == "41"
+            await third.run("py: a += 1\nfinal_answer(a)")
+            assert "'done'" in str(provider.requests[-1]["messages"]), "the model remembers, too"
 
 
 async def _until(true: Callable[[], bool]) -> None:

@@ -148,7 +148,7 @@ def resume(
 
         journal = agent.open_journal()
         assert journal is not None
-        run = await (last_task(journal) if run_id == "latest" else journal.run(run_id))
+        run = await (last_task(journal, agent.origin) if run_id == "latest" else journal.run(run_id))
         _need_tools(run, agent)
         _show_past(run, agent, console)
         asked = any(settings.sources.get(name, "").startswith("--") for name in LIMITS)

@@ -36,7 +36,9 @@ def plan_every(interval: int) -> Callable[[Work], Awaitable[None]]:
         raise UsageError(f"planning_interval must be 1 or more, not {interval}.")
 
     async def plan(work: Work) -> None:
-        if (work.step - 1) % interval == 0:
+        known = work.run.steps[-1] if work.run.steps else None
+        has_plan = known is not None and known.number == work.step and known.plan is not None  # resumed: it is paid for
+        if (work.step - 1) % interval == 0 and not has_plan:
             templates = work.agent.prompt_templates
             await _plan(work, templates.plan if work.step == 1 else templates.revise)
 

@@ -94,7 +94,7 @@ async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> As
     """
     agent.need_rest()
     journal = _journal(agent)
-    run = await (last_task(journal) if run_id == "latest" else journal.run(run_id))
+    run = await (last_task(journal, agent.origin) if run_id == "latest" else journal.run(run_id))
     started = run.started
     if started is None or started.author == "person" or started.caller:
         raise UsageError(f"Run {run.id} is not a task that was given to this agent, so it can't be gone on with.")
@@ -114,15 +114,33 @@ async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> As
             yield event
 
 
-async def last_task(journal: Journal) -> Run:
+async def last_task(journal: Journal, origin: str = "") -> Run:
     """The task that was given last: neither a cell that a person ran, nor what an agent was called with.
 
-    Raises `JournalError`.
+    origin: tasks of that folder go first. One that another process is doing is passed over. Raises `JournalError`.
     """
-    for listed in await journal.runs(200, author="agent"):
-        if listed.caller is None:
-            return await journal.run(listed.id)
+    for place in (origin, "") if origin else ("",):
+        for listed in await journal.runs(200, author="agent", origin=place):
+            if listed.caller is None and listed.status != "running":
+                return await journal.run(listed.id)
     return await journal.latest()
+
+
+async def take_up(agent: CodeAgent, run_id: str) -> Run:
+    """Bring back variables, files and memory as a run with an answer left them, e.g. after the kernel was restarted.
+
+    The run that says so on record, as for `undo`. Raises `UsageError`, `JournalError`, `SandboxUnavailable`.
+    """
+    agent.need_rest()
+    run = await _journal(agent).run(run_id)
+    assert run.started is not None
+    if agent.conversation == run.started.conversation and agent.sandbox.is_running:
+        raise UsageError(f"Run {run.id} has its answer, and its variables are there. Give the next task.")
+    agent.conversation = run.started.conversation
+    runs = await _conversation(agent)
+    parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
+    last = _last_number(run)
+    return await _collected(_from(agent, parts, len(parts) - 1, last, task="resume", author="person", is_over=True))
 
 
 # ---- from a step on -------------------------------------------------------------------------------------------------

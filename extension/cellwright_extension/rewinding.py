@@ -44,8 +44,14 @@ async def edit(session: Session, step: int) -> object:
 
 @command(click.Argument(["run"], default="latest"))
 async def resume(session: Session, run: str) -> object:
-    """Go on with a run that was cut off, by its id or the latest: `%agent resume`."""
-    return Answer(await session.resume(run))
+    """Go on with a run that was cut off, or take up what one left: `%agent resume`, with its id or for the latest."""
+    known = await session.found(run)
+    if known.status != "success":
+        return Answer(await session.resume(known))
+    done = await session.take_up(known)
+    notes = [event.note for event in done.events if isinstance(event, RunResumed)]
+    said = f"Run {known.id} has its answer. What it left is back; give the next task."
+    return Text("\n".join([said, *notes]))
 
 
 def _steps(number: int) -> str:

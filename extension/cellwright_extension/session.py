@@ -16,7 +16,7 @@ from cellwright.mcp import McpServers
 from cellwright.models.choice import choose
 from cellwright.models.rates import as_set
 from cellwright.outputs import Json
-from cellwright.rewind import branch, last_task, resume, undo
+from cellwright.rewind import branch, last_task, resume, take_up, undo
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.values import decode
@@ -172,10 +172,21 @@ class Session:
         events = branch(self.agent, step, instruction, code=code, run_id=run_id, limits=settings.limits)
         return await self._shown(events)
 
-    async def resume(self, run_id: str) -> Run:
+    async def take_up(self, run: Run) -> Run:
+        """Bring back what a run with an answer left; the run that says so. Raises `UsageError`."""
+        await self._ready()
+        self.last_run = run
+        return await take_up(self.agent, run.id)
+
+    async def found(self, run_id: str) -> Run:
+        """The run of that id, or the task that was given last here. Raises `JournalError`."""
+        if run_id == "latest":
+            return await last_task(self.journal, self.agent.origin)
+        return await self.journal.run(run_id)
+
+    async def resume(self, run: Run) -> Run:
         """Go on with a run that was cut off, and show it. Raises as `do`."""
         await self._ready()
-        run = await (last_task(self.journal) if run_id == "latest" else self.journal.run(run_id))
         events = resume(self.agent, run.id)
         # A run that was cut off goes on as itself, so its view begins with what was done; one that ended is branched.
         return await self._shown(events, before=() if run.ended else run.events)

@@ -116,6 +116,8 @@ class Journal:
             full = reading.full_id(self._db(), run_id)
             if not self._holds.take(self._number(full)):
                 raise JournalError(f"Another process is at work on run {full}. Wait for its end, or stop it first.")
+            if full in self._waiting:  # what could not be written before, e.g. because the disk was full
+                self._write(full)
 
         await self._on_thread(take)
 
