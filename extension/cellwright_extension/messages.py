@@ -35,7 +35,7 @@ from cellwright.run import Run, Step
 
 from .render import appended, clip, code_html, markdown_html, output_html, terminal_text
 from .tree import Call, Tree
-from .view import answer_html
+from .view import answer_html, changed_html
 from .words import (
     CallState,
     StepState,
@@ -44,6 +44,7 @@ from .words import (
     call_words,
     decision_text,
     headline,
+    note_text,
     short_answer,
     step_state,
     thought,
@@ -220,13 +221,12 @@ def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (o
             yield from _nested(tree, event)
         case ActionProposed():
             yield from _said(run, run.steps[-1])
-        case ActionDecided(verdict="approved"):
+        case ActionDecided():
+            if event.verdict == "edited":
+                yield _code(run.steps[-1])
+            if text := decision_text(run.steps[-1]):
+                yield LineMessage(op="line", step=event.step, part="notes", text=text)
             yield from _calls(tree, run.steps[-1])
-        case ActionDecided(verdict="edited"):
-            yield _code(run.steps[-1])
-            yield LineMessage(op="line", step=event.step, part="notes", text=decision_text(run.steps[-1]))
-        case ActionDecided(verdict="denied"):
-            yield LineMessage(op="line", step=event.step, part="notes", text=decision_text(run.steps[-1]))
         case ToolProgress() | ToolCalled():
             yield from _calls(tree, run.steps[-1], event.name)
         case Output():
@@ -339,12 +339,12 @@ def _said(run: Run, step: Step) -> Iterator[Message]:
 
 
 def _code(step: Step) -> PartMessage:
-    return PartMessage(op="part", step=step.number, part="code", html=code_html(step.code))
+    return PartMessage(op="part", step=step.number, part="code", html=code_html(step.code) + changed_html(step))
 
 
 def _note(step: Step) -> Iterator[Message]:
-    if step.note:
-        yield LineMessage(op="line", step=step.number, part="notes", text=terminal_text(step.note))
+    if text := note_text(step):
+        yield LineMessage(op="line", step=step.number, part="notes", text=text)
 
 
 def _shown(step: Step, event: Output) -> Iterator[Message]:

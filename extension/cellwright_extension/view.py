@@ -35,6 +35,7 @@ from .words import (
     answer_label,
     call_seconds,
     call_words,
+    changed,
     duration,
     headline,
     notes,
@@ -101,12 +102,22 @@ def _body_html(tree: Tree, step: Step) -> str:
     # A thought of one sentence stands in the summary already.
     parts = [markdown_html(thought(step))] if plain(thought(step)) != headline(step) else []
     if step.code:
-        parts.append(f'<div style="{_CODE}">{code_html(step.code)}</div>')
+        parts.append(f'<div style="{_CODE}">{code_html(step.code)}{changed_html(step)}</div>')
     parts += [f'<div style="{MONO};{_QUIET}">{escaped(line)}</div>' for line in _call_lines(tree, step)]
     parts += [_inner_html(inner) for inner in tree.inner(step.number)]
     parts += [output_block(output_html(output, step.code)) for output in step.outputs]
     parts += [f"<div><i>{escaped(note)}</i></div>" for note in notes(step)]
     return "".join(parts)
+
+
+def changed_html(step: Step) -> str:
+    """What a person changed in the code, under it; empty when nothing."""
+    if not (lines := changed(step)):
+        return ""
+    tags = {"-": "del", "+": "ins"}
+    shown = (f"<{tag}>{escaped(line)}</{tag}>" if (tag := tags.get(line[:1])) else escaped(line) for line in lines)
+    body = f'<pre style="{MONO}">{"<br>".join(shown)}</pre>'
+    return f"<details><summary>What was changed</summary>{body}</details>"
 
 
 def _inner_html(tree: Tree) -> str:
@@ -189,6 +200,8 @@ def _step_lines(tree: Tree, step: Step) -> Iterator[str]:
         yield from _indented(text, "  ")
     if step.code:
         yield from _indented(visible_code(step.code), "  | ")
+    if lines := changed(step):
+        yield from ("  Changed:", *_indented("\n".join(lines), "  "))
     for line in _call_lines(tree, step):
         yield f"  {line}"
     for inner in tree.inner(step.number):

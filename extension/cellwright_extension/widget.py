@@ -9,6 +9,7 @@ widget; `finish` puts the static twin in its place, because a saved widget shows
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,15 @@ from .view import static_html, static_text
 
 SECONDS_BETWEEN_MESSAGES = 1 / 15
 WAYS = ("run", "all", "alike", "edit", "deny")
+
+
+def _script() -> str:
+    """The module, without what only its readers need: it travels with every view."""
+    return re.sub(r"(?m)^\s*(//.*|/\*\*.*\*/)?\n?", "", _static("run_view.js"))
+
+
+def _style() -> str:
+    return re.sub(r"(?s)/\*.*?\*/|(?<=\n)\s+", "", _static("run_view.css"))
 
 
 def _static(name: str) -> str:
@@ -58,8 +68,8 @@ class RunView(anywidget.AnyWidget):
     should do no more than `loop.call_soon_threadsafe(...)`. `take` belongs to the thread of the run's event loop.
     """
 
-    _esm = _static("run_view.js")
-    _css = _static("run_view.css")
+    _esm = _script()
+    _css = _style()
     # What a page that opens later (or is reloaded) starts from: made at the moment when it is asked for.
     start = traitlets.Any().tag(sync=True, to_json=lambda _value, view: view._snapshot())
 

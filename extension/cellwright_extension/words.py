@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from difflib import unified_diff
 from typing import Literal
 
 from cellwright.errors import one_line
@@ -212,21 +213,36 @@ def thought(step: Step) -> str:
 
 
 def decision_text(step: Step) -> str:
-    """Who changed or refused the code, and why; empty when it ran as proposed."""
+    """Who allowed, changed or refused the code, and why; empty where nobody was asked."""
     decided = step.decided
-    if decided is None or decided.verdict == "approved":
+    if decided is None or (decided.verdict == "approved" and (decided.by != "person" or step.reply is None)):
         return ""
-    why = f": {decided.reason}" if decided.reason else ""
-    verb = "Edited" if decided.verdict == "edited" else "Not run. Denied"
-    return terminal_text(f"{verb} by {decided.by}{why}")
+    reason = decided.reason.removeprefix("Not run: ")
+    verb = {"approved": "Approved", "edited": "Edited", "denied": "Not run. Denied"}[decided.verdict]
+    return terminal_text(f"{verb} by {decided.by}{f': {reason}' if reason else ''}")
+
+
+CHANGED_LINES = 200
+"""So many lines of a change are shown; the record has them all."""
+
+
+def changed(step: Step) -> list[str]:
+    """What a person changed in the code, as lines that begin with `-`, `+` or a blank; empty when nothing."""
+    if not step.proposed or not step.decided or step.proposed.code == step.decided.code:
+        return []
+    before, after = (visible_code(code).splitlines() for code in (step.proposed.code, step.decided.code))
+    lines = list(unified_diff(before, after, lineterm=""))[2:]
+    return [line for line in lines if not line.startswith("@@")][:CHANGED_LINES]
+
+
+def note_text(step: Step) -> str:
+    """What is said of how the action ended, beyond the decision."""
+    return "" if step.decided and step.note == step.decided.reason else terminal_text(step.note)
 
 
 def notes(step: Step) -> Iterator[str]:
     """Lines that stand below a step's outputs."""
-    if text := decision_text(step):
-        yield text
-    if step.note:
-        yield terminal_text(step.note)
+    yield from filter(None, (decision_text(step), note_text(step)))
 
 
 def answer_label(run: Run) -> str:

@@ -17,7 +17,7 @@ function make(tag, name, text) {
   return node;
 }
 
-/** @param {string} text @param {() => void} onclick */
+/** @param {string} text @param {(event: MouseEvent) => void} onclick */
 function button(text, onclick) {
   return Object.assign(make("button", "", text), { type: "button", onclick });
 }
@@ -191,6 +191,63 @@ function drawing(root, send) {
       if (change.state === "running") say(word, "", change.at - change.seconds * 1000);
       else say(word, change.state === "warn" ? "" : duration(change.seconds));
     },
+    // Shown until `asked`. Only a page that has said `seen` is waited for.
+    ask(it, change) {
+      const made = step(it, change.step);
+      const box = Object.assign(make("div", "cw-ask"), { role: "group", ariaLabel: `Run step ${change.step}?`, tabIndex: -1 });
+      box.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes keys that are pressed here
+      const row = make("div", "cw-buttons");
+      const since = performance.now();
+      const answer = (what, text, event) => {
+        if (event && !event.detail && performance.now() - since < 400) return; // a key that was meant for something else
+        box.inert = true;
+        send({ op: "said", id: change.id, what, text });
+      };
+      const choice = (text, what) => button(text, (event) => answer(what, "", event));
+      /** Ask for a text first; `verb` stands on the button that sends it. */
+      const form = (text, verb, what, label, tag, value) =>
+        button(text, () => {
+          const field = Object.assign(make(tag), { value, ariaLabel: label, placeholder: label, spellcheck: false });
+          if (tag === "textarea") field.rows = Math.min(20, value.split("\n").length + 1);
+          const go = button(verb, () => answer(what, field.value));
+          field.onkeydown = (event) => {
+            if (event.key === "Enter" && (tag === "input" || event.ctrlKey || event.metaKey)) go.click();
+            else return;
+            event.preventDefault();
+          };
+          row.replaceChildren(field, go, button("Back", () => (choices(), first())));
+          field.focus();
+        });
+      const choices = () => {
+        row.replaceChildren(choice("Run", "run"));
+        if (change.edit) row.append(form("Edit", "Run edited", "edit", "Code to run (Ctrl+Enter runs it)", "textarea", change.code));
+        row.append(form("Deny", "Deny", "deny", "Why? A word to the model", "input", ""));
+        if (change.alike) row.append(choice("Run all like this", "alike"));
+        if (change.all) row.append(choice("Run all that follow", "all"));
+      };
+      const first = () => row.firstChild.focus({ preventScroll: true });
+      box.onkeydown = (event) => {
+        if (event.key !== "Escape") return;
+        choices();
+        first();
+      };
+      box.append(make("b", "", "Run this?"), make("span", "", change.why), row);
+      made.ask?.remove();
+      made.ask = box;
+      made.code.after(box);
+      made.details.open = true;
+      say(made.word, "waits for you");
+      setText(whole.pill, "waits for you");
+      whole.pill.dataset.tone = "warn";
+      choices();
+      // Whoever is typing elsewhere goes on typing.
+      if (!document.activeElement?.closest("input, textarea, [contenteditable=true]")) first();
+      box.scrollIntoView({ block: "nearest" });
+      send({ op: "seen", id: change.id });
+    },
+    asked(it, change) {
+      step(it, change.step).ask?.remove();
+    },
     delta(it, change) {
       it.reply += change.text;
     },
@@ -230,7 +287,7 @@ function drawing(root, send) {
   };
 
   function drawReply(it) {
-    const busy = it.running && [...it.steps.values()].some((made) => clocks.has(made.word));
+    const busy = it.running && [...it.steps.values()].some((made) => clocks.has(made.word) || made.ask?.isConnected);
     it.live.hidden = !it.running || !whole.running || busy;
     if (it.live.hidden) return;
     const { thought, code } = parts(it.reply);
