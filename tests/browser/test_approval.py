@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 
 from playwright.async_api import Locator, expect
 
@@ -89,3 +91,28 @@ async def test_e5_keys_alone_and_allowing_what_follows(notebook: OpenNotebook) -
     await ask.get_by_role("button", name="Run all that follow").click()
     await expect(ask).to_have_count(0)
     assert not page.errors
+
+
+async def test_e5_a_click_takes_effect_at_once_and_typing_is_not_disturbed(notebook: OpenNotebook) -> None:
+    page = await notebook([SETUP, "await do('x = 0', *['import subprocess'] * 6, 'final_answer(1)')", "1 + 1"])
+    await page.run(0)
+    await page.start(1)
+    editor = page.cell(2).locator(".cm-content")
+    await editor.click()
+    view, ask = await asked(page)
+    await expect(editor).to_be_focused()
+    took = []
+    for number in range(2, 7):
+        await expect(view.locator(".cw-step").nth(number - 1).locator(".cw-ask")).to_be_visible()
+        begun = time.monotonic()
+        await ask.get_by_role("button", name="Run", exact=True).click()
+        await expect(view.locator(".cw-step").nth(number - 1).locator(".cw-ask")).to_have_count(0)
+        took.append(time.monotonic() - begun)
+    print(json.dumps({"click to effect, seconds": [round(seconds, 3) for seconds in took]}))
+    assert sorted(took)[2] < 1.0
+    await expect(view.locator(".cw-ask")).to_be_visible()
+    begun = time.monotonic()
+    await view.get_by_role("button", name="Stop").click()
+    await expect(page.output(1)).to_contain_text("stopped")
+    assert time.monotonic() - begun < 3.0
+    await page.done()
