@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from cellwright import CodeAgent, Limits, ScriptedModel, tool
-from cellwright.errors import UsageError
-from cellwright.events import Event, RunResumed
+from cellwright.errors import SandboxUnavailable, UsageError
+from cellwright.events import ActionDecided, ActionFinished, Event, InputGiven, RunResumed, RunStarted
+from cellwright.facts import FileFacts
 from cellwright.journal import Journal
-from cellwright.lineage import holding
+from cellwright.lineage import Part, holding
+from cellwright.outputs import plain_text
+from cellwright.rebuild import Recorded, Redone, rebuild
 from cellwright.rewind import branch, resume, undo
-from cellwright.run import Run
+from cellwright.run import Run, Step
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
 from sensible import Sensible
@@ -168,3 +171,55 @@ async def test_f4_a_run_out_of_steps_goes_on_as_a_branch(journal: Journal) -> No
         assert run.status == "out_of_steps"
         on = await happened(resume(agent, run.id, limits=Limits(steps=5)))
         assert on.status == "success" and on.answer == 105 and on.started and on.started.parent == run.id
+
+
+async def test_e8_an_undo_that_can_not_be_done_leaves_all_as_it_was(journal: Journal) -> None:
+    async with agent_with(journal, *THREE) as agent:
+        run = await agent.run("Roll.")
+        told = list(agent.memory.messages) if agent.memory else []
+        assert isinstance(agent.sandbox, ChildKernel)
+        agent.sandbox.kernel_name = "no-such-kernel"  # that of the next sandbox
+        with pytest.raises(SandboxUnavailable):
+            await undo(agent, 2)
+        agent.sandbox.kernel_name = "python3"
+        assert agent.memory and agent.memory.messages == told
+        assert await value(agent, "x") == 105
+        assert [known.id for known in await journal.conversation(agent.conversation)] == [run.id]
+        assert (await undo(agent, 2)).status == "success"
+
+
+async def test_e8_going_back_to_an_earlier_run_names_what_is_taken_back_with_it(journal: Journal) -> None:
+    async with agent_with(journal, reply("a = 1"), reply("final_answer(a)"), reply("final_answer(roll(6))")) as agent:
+        first = await agent.run("Count.")
+        await agent.run("Roll.")
+        other = await happened(branch(agent, 2, "Again.", run_id=first.id))
+        note = next(event.note for event in other.events if isinstance(event, RunResumed))
+        assert "roll (1)" in note and "Taken back, too: Roll." in note
+
+
+async def test_d7_a_hidden_line_is_named() -> None:
+    answers = Recorded(
+        [InputGiven(step=1, prompt="Key: ", value=None), InputGiven(step=1, prompt="Name: ", value="Ada")]
+    )
+    assert [await answers.line("Key: ", True), await answers.line("Name: ", False)] == ["", "Ada"]
+    assert answers.hidden == ["Key: "] and answers.differs == []
+
+
+async def test_f3_whoever_does_not_know_a_file_gets_no_byte_of_it(tmp_path: Path) -> None:
+    """The record that is verified was written by somebody else, who may name any file beside the notebook."""
+    (tmp_path / ".netrc").write_text("a secret")
+    code = "import os\nprint(sorted(os.listdir()))"
+    started = RunStarted(seq=0, run_id="r", conversation="c", task="t", files=(FileFacts(".netrc", 8, "0" * 64),))
+    decided = ActionDecided(seq=1, step=1, verdict="approved", by="auto", code=code)
+    run = Run([started, decided, ActionFinished(seq=2, step=1, outcome="ok", seconds=0.1)])
+    shown: list[str] = []
+
+    async def see(_run: Run, _step: Step, again: Redone, _differs: Sequence[str]) -> None:
+        shown.extend(plain_text(output) for output in again.outputs)
+
+    kernel = ChildKernel()
+    try:
+        done = await rebuild(kernel, [Part(run)], tmp_path, see)
+    finally:
+        await kernel.close()
+    assert shown == ["[]"] and "was not handed over" in done.notes[0]

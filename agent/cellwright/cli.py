@@ -82,7 +82,9 @@ def _status(arguments: Sequence[str] | None) -> int:
 
 
 def _complain(text: str, status: int) -> int:
-    click.echo(f"Error: {text}", err=True)
+    from .console import printable  # what is wrong may be quoted from a file that somebody else wrote
+
+    click.echo(f"Error: {printable(text)}", err=True)
     return status
 
 

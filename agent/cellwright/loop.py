@@ -128,6 +128,8 @@ class Work:
         if step and step.decided and step.finished is None and step.decided.verdict != "denied":
             outcome: events.Outcome = "interrupted" if status == "interrupted" else "died"
             await self.emit(events.ActionFinished(step=step.number, outcome=outcome, seconds=0.0, note=reason))
+        if self.run.started is None:
+            self._journal = None  # what never began is no run
         ended = events.RunEnded(status=status, reason=reason, totals=self.meter.totals())
         try:
             await self.emit(ended)

@@ -7,6 +7,7 @@ that a person typed are answered likewise. What can't be brought back is named, 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class Recorded:
         self._lines = [event for event in events if isinstance(event, InputGiven)]
         self.differs: list[str] = []
         """Calls that are not on record."""
+        self.hidden: list[str] = []
+        """Prompts whose answer was not to be shown, so that it is not on record."""
 
     async def call(self, call: Call) -> CallResult:
         """What that call returned, or raised."""
@@ -78,6 +81,8 @@ class Recorded:
         for index, known in enumerate(self._lines):
             if known.prompt == prompt:
                 del self._lines[index]
+                if known.value is None:
+                    self.hidden.append(prompt)
                 return known.value or ""
         self.differs.append("input")
         return ""
@@ -86,8 +91,8 @@ class Recorded:
 async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path, see: See | None = None) -> Rebuilt:
     """Bring a fresh sandbox to the state in which `parts` left theirs. folder: where the person's files are.
 
-    see: is told of each action that ran again, instead of a note where it showed something else. Raises
-    `SandboxUnavailable`.
+    see: is told of each action that ran again, instead of a note where it showed something else. The record is then
+    somebody else's: a file is handed over only where it is the one that the record knows. Raises `SandboxUnavailable`.
     """
     done = Rebuilt()
     for part in parts:
@@ -96,7 +101,7 @@ async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path, see: Se
             continue
         if run.started.state_lost:
             await sandbox.restart()  # as it was then: without variables, but with the files of before
-        await _hand_over(sandbox, run, folder, done)
+        await _hand_over(sandbox, run, folder, done, is_foreign=see is not None)
         await sandbox.offer(run.started.tools)
         for value in (event for event in run.events if isinstance(event, ValuePut)):
             await sandbox.put(value.name, value.form, value.value)
@@ -138,6 +143,8 @@ async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt, see: See 
     answers = recorded(run, step)
     again = await redo(sandbox, run, step, answers)
     done.steps += 1
+    for prompt in answers.hidden:
+        done.notes.append(f"{which} asked for a hidden line ({prompt}), which is on no record; it got an empty one.")
     if see:
         await see(run, step, again, answers.differs)
         return
@@ -151,8 +158,8 @@ async def _redo(sandbox: Sandbox, run: Run, step: Step, done: Rebuilt, see: See 
         done.notes.append(f"{which} called {', '.join(sorted(set(answers.differs)))} otherwise than at first.")
 
 
-async def _hand_over(sandbox: Sandbox, run: Run, folder: Path, done: Rebuilt) -> None:
-    """Bring the files that the run was given, where they are still what they were."""
+async def _hand_over(sandbox: Sandbox, run: Run, folder: Path, done: Rebuilt, *, is_foreign: bool) -> None:
+    """Bring the files that the run was given. Whoever does not know what is in a file gets no byte of it."""
     assert run.started is not None
     for file in run.started.files:
         path = folder / file.name
@@ -160,7 +167,10 @@ async def _hand_over(sandbox: Sandbox, run: Run, folder: Path, done: Rebuilt) ->
             done.notes.append(f"The file {file.name} is not there.")
             continue
         try:
-            now = file_facts(path, file.name)
+            now = await asyncio.to_thread(file_facts, path, file.name)
+            if is_foreign and now.sha256 != file.sha256:
+                done.notes.append(f"The file {file.name} is not what it was, so it was not handed over.")
+                continue
             await sandbox.bring([path], folder)
         except WorkspaceError:
             done.notes.append(f"The file {file.name} can't be read.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .asking import StreamedReply
-from .errors import UsageError
+from .errors import SandboxUnavailable, UsageError, one_line
 from .events import (
     ActionDecided,
     ActionFinished,
@@ -59,7 +59,7 @@ async def undo(agent: CodeAgent, steps: int = 1) -> Run:
     parts = holding(await _conversation(agent))
     at, last = _before_last(parts, steps)
     undone = f"undo {steps}"
-    return await _collected(_from(agent, parts, at, last, task=undone, author="person", is_over=True))
+    return await _gone_back(agent, parts, at, last, said=undone)
 
 
 async def branch(
@@ -77,9 +77,8 @@ async def branch(
         numbers = ", ".join(str(known.number) for known in run.steps) or "none"
         raise UsageError(f"There is no step {step} in run {run.id}; it has {numbers}.")
     parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
-    async with aclosing(
-        _from(agent, parts, len(parts) - 1, step - 1, task=run.task, instruction=instruction, code=code, **options)
-    ) as events:
+    options |= {"instruction": instruction, "code": code, "dropped": _dropped(runs, parts)}
+    async with aclosing(_from(agent, parts, len(parts) - 1, step - 1, task=run.task, **options)) as events:
         async for event in events:
             yield event
 
@@ -106,6 +105,7 @@ async def resume(agent: CodeAgent, run_id: str = "latest", **options: Any) -> As
         agent.conversation = started.conversation
         runs = await _conversation(agent)
         parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
+        options["dropped"] = _dropped(runs, parts)
         events = _from(agent, parts, len(parts) - 1, _last_number(run), task=run.task, **options)
     else:
         events = _go_on(agent, run, **options)
@@ -140,7 +140,7 @@ async def take_up(agent: CodeAgent, run_id: str) -> Run:
     runs = await _conversation(agent)
     parts = holding(runs[: [known.id for known in runs].index(run.id) + 1])
     last = _last_number(run)
-    return await _collected(_from(agent, parts, len(parts) - 1, last, task="resume", author="person", is_over=True))
+    return await _gone_back(agent, parts, len(parts) - 1, last, said="resume", dropped=_dropped(runs, parts))
 
 
 # ---- from a step on -------------------------------------------------------------------------------------------------
@@ -158,16 +158,23 @@ async def _from(
     author: Any = "agent",
     is_over: bool = False,
     limits: Any = None,
+    dropped: Sequence[Part] = (),
 ) -> AsyncGenerator[Event]:
-    """A run that takes off after step `last` of the part `at`; `is_over`: it only goes back."""
+    """A run that takes off after step `last` of the part `at`; `is_over`: it only goes back.
+
+    dropped: what held until now, and is on no way to there.
+    """
     kept = [*parts[:at], Part(parts[at].run, last)]
-    gone = [*_after(parts[at], last), *(step for part in parts[at + 1 :] for step in part.steps)]
+    later = [*parts[at + 1 :], *dropped]
+    gone = [*_after(parts[at], last), *(step for part in later for step in part.steps)]
     model = None if is_over else await agent.chosen_model()
     work = agent.work_class(agent, model, limits or agent.limits)
 
     async def begin(work: Work) -> None:
         done = await _put_back(agent, kept)
         done.notes += _outside(gone)
+        if tasks := [one_line(part.run.task, 60) for part in later if part.run.started and not part.run.started.parent]:
+            done.notes.append(f"Taken back, too: {'; '.join(tasks)}.")
         await work.begin(task, author=author, parent=parts[at].run.id, parent_step=last, goes_on=not is_over)
         work.step = last
         await work.emit(RunResumed(step=last, note=done.text))
@@ -181,6 +188,23 @@ async def _from(
     async with aclosing(agent.done_by(work, begin)) as events:
         async for event in events:
             yield event
+
+
+async def _gone_back(
+    agent: CodeAgent, parts: Sequence[Part], at: int, last: int, *, said: str, dropped: Sequence[Part] = ()
+) -> Run:
+    """Go back, and only that; the run that says so. Raises `SandboxUnavailable` where all is as it was before."""
+    events = _from(agent, parts, at, last, task=said, author="person", is_over=True, dropped=dropped)
+    done = await _collected(events)
+    if done.started is None:
+        raise SandboxUnavailable(done.reason)
+    return done
+
+
+def _dropped(runs: Sequence[Run], parts: Sequence[Part]) -> list[Part]:
+    """What holds of the runs and is not in `parts`."""
+    kept = {part.run.id for part in parts}
+    return [part for part in holding(runs) if part.run.id not in kept]
 
 
 async def _by_person(work: Work, code: str) -> None:
@@ -290,12 +314,17 @@ async def _said_again(reply: ReplyReceived) -> AsyncGenerator[ReplyPart]:
 
 
 async def _put_back(agent: CodeAgent, parts: Sequence[Part]) -> Rebuilt:
-    """Sandbox and memory as `parts` left them."""
+    """Sandbox and memory as `parts` left them; both stay as they are where the new sandbox can't be had."""
+    fresh = agent.sandbox.another()
+    try:
+        facts = await fresh.start()
+        done = await rebuild(fresh, parts, Path.cwd())
+    except BaseException:  # cancelled, too: the new sandbox must not stay behind; it is raised again
+        await fresh.close()
+        raise
+    old, agent.sandbox = agent.sandbox, fresh
     agent.memory = _remembered(agent, parts)
-    old, agent.sandbox = agent.sandbox, agent.sandbox.another()
     await old.close()
-    facts = await agent.sandbox.start()
-    done = await rebuild(agent.sandbox, parts, Path.cwd())
     results = getattr(agent, "results", None)
     if isinstance(results, dict):  # of a tool-calling agent: they are its variables
         results.clear()

@@ -314,9 +314,15 @@ class Journal:
         return row[0], row[1]
 
     def _close(self) -> None:
+        failed: list[Exception] = []
         try:
             for run_id in list(self._waiting):
-                self._write(run_id)
+                try:
+                    self._write(run_id)
+                except (sqlite3.Error, OSError, JournalError) as error:  # those of other runs may still be written
+                    failed.append(error)
+            if failed:
+                raise failed[0]
         finally:
             if self._database is not None:
                 self._database.close()
