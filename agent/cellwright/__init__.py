@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .agent import CodeAgent as CodeAgent
+    from .approval import Approval as Approval
     from .errors import CellwrightError as CellwrightError
     from .limits import Limits as Limits
     from .models.scripted import ScriptedModel as ScriptedModel
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .tools import tool as tool
 
 _HOME = {
+    "Approval": "approval",
     "CellwrightError": "errors",
     "CodeAgent": "agent",
     "Limits": "limits",
