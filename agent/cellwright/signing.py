@@ -121,13 +121,15 @@ def statement(records: Sequence[Record]) -> bytes:
     """What is signed: JSON without blanks, keys in order, ASCII.
 
     `{"conversation":"<id>","runs":[["<run id>","<last link>"],...],"schema":1,"signed":"cellwright-record"}`
+
+    A run of which the journal was damaged has a third text, the note that says so: no link stands for it.
     """
     first = records[0].run.started if records else None
     said = {
         "signed": "cellwright-record",
         "schema": SCHEMA_VERSION,
         "conversation": first.conversation if first else "",
-        "runs": [[record.run.id, record.last] for record in records],
+        "runs": [[record.run.id, record.last, *filter(None, [record.note])] for record in records],
     }
     return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 

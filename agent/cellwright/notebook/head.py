@@ -73,7 +73,10 @@ def ending(run: Run, *, is_undone: bool = False) -> str:
 
 def when(time: float) -> str:
     """Seconds since 1970 as a date and time in UTC."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):  # the number comes out of a record
+        return f"{time:g} s after 1970"
 
 
 def spent(totals: Totals) -> str:

@@ -17,14 +17,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from ..outputs import CellOutput, Display, Failure, Json, Stream, plain_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 RELATIVE = 1e-6
 """Floats that differ by no more than this part of their size are taken as equal, as are tiny ones near zero."""
 ABSOLUTE = 1e-12
-IMAGE_DIFFERENCE = 0.02
-"""Mean difference of the pixels' brightness, of 1, up to which two images are taken as one."""
+IMAGE_DIFFERENCE = 0.05
+"""Difference of a colour, of 1, in the mean of a block of 8 by 8 pixels, up to which two images are taken as one: a
+mean of the whole picture would not see a digit that was changed in it (0.09 and more), nor a bar made higher."""
+IMAGE_BLOCK = 8
 IMAGE_PIXELS = 50_000_000
 """A larger image is not decoded."""
 
@@ -89,8 +95,8 @@ def compare_text(then: str, now: str, what: str = "text") -> Likeness:
         then, now = masked
         if then == now:
             return Likeness(Degree.HARMLESS, tuple(reasons))
-    if _numbers_agree(then, now):
-        return Likeness(Degree.HARMLESS, (*reasons, f"floats within {RELATIVE:g}"))
+    if reason := _numbers_agree(then, now):
+        return Likeness(Degree.HARMLESS, (*reasons, reason))
     if _same_members(then, now):
         return Likeness(Degree.HARMLESS, (*reasons, "order of a set"))
     return different(f"{what}: {_difference(then, now)}")
@@ -98,13 +104,14 @@ def compare_text(then: str, now: str, what: str = "text") -> Likeness:
 
 def compare_json(then: Json, now: Json) -> Likeness:
     """Two JSON values, floats within tolerance."""
-    if then == now:
-        return SAME
     if isinstance(then, Mapping) and isinstance(now, Mapping) and then.keys() == now.keys():
         return _all(compare_json(then[key], now[key]) for key in then)
     if isinstance(then, list | tuple) and isinstance(now, list | tuple) and len(then) == len(now):
         return _all(compare_json(*pair) for pair in zip(then, now, strict=True))
-    if isinstance(then, int | float) and isinstance(now, int | float) and _near(float(then), float(now)):
+    if isinstance(then, bool) == isinstance(now, bool) and then == now:  # in Python True == 1, in JSON not
+        return SAME
+    # Whole numbers count things: they are equal, or different.
+    if isinstance(then, float | int) and isinstance(now, float | int) and _is_one_float(then, now) and _near(then, now):
         return harmless(f"floats within {RELATIVE:g}")
     if isinstance(then, str) and isinstance(now, str):
         return compare_text(then, now)
@@ -139,7 +146,7 @@ def _kind(output: Display | Failure) -> str:
 
 
 def _compare_mime(mime: str, then: Json, now: Json) -> Likeness:
-    if then == now:
+    if isinstance(then, str) and then == now:
         return SAME
     if mime in ("image/png", "image/jpeg") and isinstance(then, str) and isinstance(now, str):
         return _compare_images(then, now)
@@ -154,18 +161,27 @@ def _compare_images(then: str, now: str) -> Likeness:
     except ImportError:
         return different("the image's bytes; Pillow, which could compare them, is not there (cellwright[images])")
     try:
-        pictures = [Image.open(io.BytesIO(base64.b64decode(text))) for text in (then, now)]
+        # Only what the two mime types say: of the others, some start a program to be read.
+        pictures = [Image.open(io.BytesIO(base64.b64decode(text)), formats=("PNG", "JPEG")) for text in (then, now)]
         if pictures[0].size != pictures[1].size:
             return different(f"an image of {pictures[1].size} pixels instead of {pictures[0].size}")
         if math.prod(pictures[0].size) > IMAGE_PIXELS:
             return different("an image too large to be compared")
-        grey = [picture.convert("RGBA").convert("L") for picture in pictures]
-        off = ImageStat.Stat(ImageChops.difference(*grey)).mean[0] / 255
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        blocks = ImageChops.difference(*map(_on_white, pictures)).reduce(IMAGE_BLOCK)
+        off = max(ImageStat.Stat(band).extrema[0][1] for band in blocks.split()) / 255
+    except Exception as error:  # noqa: BLE001 - a picture out of a notebook: Pillow fails in many ways on what is none
         return different(f"an image that can't be read ({type(error).__name__})")
     if off <= IMAGE_DIFFERENCE:
         return harmless(f"image, {off:.2%} off" if off >= 0.0001 else "image, by less than can be seen")
-    return different(f"the image, {off:.1%} off")
+    return different(f"the image, {off:.1%} off where they differ most")
+
+
+def _on_white(picture: Image) -> Image:
+    """As it is seen on a page; without this, what is transparent counts as what it hides."""
+    from PIL import Image
+
+    seen = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
@@ -182,15 +198,15 @@ def _clocks(text: str) -> str:
 
 
 _MEASURES = re.compile(
-    r"\b(took|elapsed|seconds? ago|done in|finished in|ran in|after|time|times|per loop)\b|it/s|s/it", re.I
+    r"\b(took|elapsed|seconds? ago|done in|finished in|ran in|(wall|cpu|run|elapsed) times?|per loop)\b|it/s|s/it", re.I
 )
 _CLOCK = re.compile(
     r"\b(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?|\d{1,2}:\d\d(:\d\d)?(\.\d+)?"
     r"|\d+(\.\d+)?(e-?\d+)? ?(ns|[µμu]s|ms|s|secs?|seconds?|min|minutes?|it/s|s/it))\b"
 )
 _MASKS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("memory addresses", _masked(r"\b0x[0-9a-f]{6,16}\b(?=[^\n]*>)", "0x…", re.IGNORECASE)),
-    ("the workspace's name", _masked(r"[\w./~-]*\d{4}-\d\d-\d\d-[0-9a-f]{6}\b", "…")),
+    ("memory addresses", _masked(r"\b0x[0-9a-f]{6,16}\b(?=[^\n]{0,300}>)", "0x…", re.IGNORECASE)),
+    ("the workspace's name", _masked(r"(?<![\w./~-])[\w./~-]*\d{4}-\d\d-\d\d-[0-9a-f]{6}\b", "…")),
     ("times", _clocks),
     ("identifiers in HTML", _masked(r"(?<=T_)[0-9a-f]{5}(?=[_\"\s])", "…")),
     ("identifiers", _masked(r"\b[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\b", "…")),
@@ -199,12 +215,20 @@ _MASKS: tuple[tuple[str, Callable[[str], str]], ...] = (
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?(?![\w.])")
 
 
-def _numbers_agree(then: str, now: str) -> bool:
+def _numbers_agree(then: str, now: str) -> str:
+    """What differs where only blanks within lines do, and floats within tolerance; else nothing."""
     # pandas pads columns: one digit more or less moves the blanks.
-    if _NUMBER.sub("#", then).split() != _NUMBER.sub("#", now).split():
-        return False
-    pairs = zip(_NUMBER.findall(then), _NUMBER.findall(now), strict=True)
-    return all(old == new or (_is_float(old, new) and _near(float(old), float(new))) for old, new in pairs)
+    if _words(_NUMBER.sub("#", then)) != _words(_NUMBER.sub("#", now)):
+        return ""
+    pairs = list(zip(_NUMBER.findall(then), _NUMBER.findall(now), strict=True))
+    if all(old == new for old, new in pairs):
+        return "blanks"
+    agree = all(old == new or (_is_float(old, new) and _near(float(old), float(new))) for old, new in pairs)
+    return f"floats within {RELATIVE:g}" if agree else ""
+
+
+def _words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.rstrip().split("\n")]
 
 
 def _is_float(*numbers: str) -> bool:
@@ -212,13 +236,21 @@ def _is_float(*numbers: str) -> bool:
     return any(mark in number for number in numbers for mark in ".eE")
 
 
+def _is_one_float(then: Json, now: Json) -> bool:
+    return float in (type(then), type(now)) and bool not in (type(then), type(now))
+
+
 def _near(old: float, new: float) -> bool:
-    return math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    try:
+        are_finite = math.isfinite(old) and math.isfinite(new)
+        return are_finite and math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _same_members(then: str, now: str) -> bool:
     """True when the texts differ only in the order within braces, as sets are printed."""
-    outside = re.compile(r"\{[^{}]*\}")
+    outside = re.compile(r"(?<![\w\\])\{[^{}]*\}")  # after a letter or a \\ it is a pattern or TeX
     if outside.sub("{}", then) != outside.sub("{}", now):
         return False
     pairs = zip(outside.findall(then), outside.findall(now), strict=True)

@@ -43,7 +43,7 @@ MOST_LINES = 1_000_000
 """Of the record of one run."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_TABLE = re.compile(r'_table\("""\n(.*)\n"""\)', re.DOTALL)
+_TABLE_BEGINS, _TABLE_ENDS = '_table("""\n', '\n""")'
 
 
 class NoRecord(CellwrightError):
@@ -165,7 +165,9 @@ def read_record(notebook: Mapping[str, Any], *, with_gaps: bool = False) -> list
     except (TypeError, AttributeError, ValueError) as error:
         raise NoRecord(f"The notebook's cells are damaged: {one_line(str(error), 120)}.") from error
     texts = _Texts({**missing, **inside, **kept})
-    return [_record(_object(run, "run"), texts, with_gaps) for run in _list(facts.get("runs"), "runs")]
+    records = [_record(_object(run, "run"), texts, with_gaps) for run in _list(facts.get("runs"), "runs")]
+    _check_callers({record.run.id: started(record.run).caller for record in records}, len(records))
+    return records
 
 
 def layout_of(notebook: Mapping[str, Any]) -> Layout:
@@ -187,6 +189,22 @@ def facts_of(notebook: Mapping[str, Any]) -> Mapping[str, Any]:
         form = one_line(repr(facts.get("form")), 40)
         raise NoRecord(f"This audit notebook has form {form}, and form {FORM} is read here. Update Cellwright.")
     return facts
+
+
+def _check_callers(callers: Mapping[str, str | None], runs: int) -> None:
+    """A run is told where it was called: one that stands twice, or calls itself by others, would be told for ever."""
+    if len(callers) != runs:
+        raise NoRecord("The record of this notebook is damaged: a run stands twice.")
+    fine: set[str] = set()
+    for first in callers:
+        path: dict[str, None] = {}
+        run: str | None = first
+        while run is not None and run in callers and run not in fine:
+            if run in path:
+                raise NoRecord("The record of this notebook is damaged: runs called each other in a circle.")
+            path[run] = None
+            run = callers[run]
+        fine.update(path)
 
 
 class _Texts:
@@ -249,11 +267,17 @@ def _texts(made: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """The long texts that stand in cells: sources, what was printed and displayed, tables."""
     for cell in made:
         source = _joined(cell.get("source"))
-        found = [source, *(table[1].replace("\n", "") for table in [_TABLE.search(source)] if table)]
+        found = [source, _table(source)]
         for output in cell.get("outputs") or ():
             found.append(_joined(output.get("text")))
             found += map(_joined, (output.get("data") or {}).values())
         yield from (text for text in found if len(text) > LONG)
+
+
+def _table(source: str) -> str:
+    """The table that stands in a cell's code, in lines; empty where there is none."""
+    begins, ends = source.find(_TABLE_BEGINS), source.rfind(_TABLE_ENDS)
+    return source[begins + len(_TABLE_BEGINS) : ends].replace("\n", "") if begins >= 0 else ""
 
 
 def _joined(text: object) -> str:

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..chain import blob_names
+from ..errors import one_line
 from ..facts import SandboxFacts
 from ..lineage import Part, holding
 from ..outputs import CellOutput, Display, Json
 from ..rebuild import Redone, rebuild
-from ..record import Record
+from ..record import SHOWN, Record, is_left_out
 from ..run import Run, Step
 from ..sandbox.base import Failed, Finished, Sandbox
 from ..signing import SigningError
-from .inspection import Change, Inspection, inspect, is_stamp
+from .inspection import Change, Inspection, inspect, is_stamped
 from .likeness import SAME, Degree, Likeness, compare_outputs, different
 from .metadata import read_file
 
@@ -146,10 +147,11 @@ async def verify(
     """
     book = await asyncio.to_thread(read_file, path)
     found = await asyncio.to_thread(inspect, book)
-    changes = [*found.changes, *_by_whom(found, key), *(await _against(journal, found.records) if journal else ())]
+    otherwise, said = await _against(journal, found.records) if journal else ([], [])
+    changes = [*found.changes, *_by_whom(found, key), *otherwise]
     steps: list[Checked] = []
-    notes = [found.note] if found.note else []
-    if any(map(is_stamp, book.get("cells") or ())):
+    notes = [found.note, *said] if found.note else said
+    if is_stamped(book):
         notes.append("It bears the stamp of an earlier check, which is no part of the record and proves nothing.")
     can_run = make_sandbox is not None
     if make_sandbox and _has_gaps(found.records):
@@ -204,9 +206,13 @@ def _runs_python(kernel_name: str) -> bool:
 
 def _has_gaps(records: Sequence[Record]) -> bool:
     """Whether a long text is missing that would run again, be put in or be answered; outputs are only compared."""
-    lines = ((record, line.body) for record in records for line in record.lines)
-    missing = (body for record, body in lines if any(name not in record.blobs for name in blob_names(body)))
-    return any(json.loads(body).get("kind") not in ("output", "answer_given") for body in missing)
+    lines = ((record.blobs, line.body) for record in records for line in record.lines)
+    missing = (
+        body
+        for blobs, body in lines
+        if any(name not in blobs or is_left_out(blobs[name], name) for name in blob_names(body))
+    )
+    return any(json.loads(body).get("kind") not in SHOWN for body in missing)
 
 
 def _by_whom(found: Inspection, key: str | None) -> list[Change]:
@@ -219,20 +225,24 @@ def _by_whom(found: Inspection, key: str | None) -> list[Change]:
     return [Change("signature", f"{what}, not by {key}")]
 
 
-async def _against(journal: Journal, records: Sequence[Record]) -> list[Change]:
-    """What the journal of this machine knows otherwise; nothing where it does not know the runs."""
+async def _against(journal: Journal, records: Sequence[Record]) -> tuple[list[Change], list[str]]:
+    """What the journal of this machine knows otherwise, and notes; nothing where it does not know the runs."""
     from ..errors import JournalError
 
-    changes = []
+    changes, notes = [], []
     for record in records:
         try:
             known = await journal.record(record.run.id)
         except JournalError:
             continue  # it was made elsewhere, or is gone: the notebook speaks for itself
+        if known.note:
+            run = one_line(record.run.id, 40)
+            notes.append(f"Run {run} was not compared with this machine's journal, which is damaged: {known.note}")
+            continue
         links = [line.link for line in known.lines]
         if record.last not in links:
             changes.append(Change(f"run {record.run.id}", "the journal of this machine holds another record of it"))
-    return changes
+    return changes, notes
 
 
 # ---- again ----------------------------------------------------------------------------------------------------------
