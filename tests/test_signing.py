@@ -95,6 +95,8 @@ def test_f3_anybody_can_check_the_statement_without_us(key: Path) -> None:
         "conversation": "talk-1",
         "runs": [["run-1", records[0].lines[-1].link]],
     }
+    damaged = json.loads(statement([replace(records[0], note="Event 3 was changed.")]))
+    assert damaged["runs"] == [[*said["runs"][0], "Event 3 was changed."]], "no link stands for the note"
     again = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
     signature = sign(records, key)
     public = Ed25519PublicKey.from_public_bytes(base64.b64decode(signature.public_key))
