@@ -30,10 +30,10 @@ def _adapter() -> TypeAdapter[Event]:
 def to_json(event: Event) -> str:
     """The event as one line of JSON. Half characters (lone surrogates), which JSON can't hold, become `?`."""
     try:
-        return _adapter().dump_json(event).decode()  # type: ignore[arg-type]
+        return _adapter().dump_json(event).decode()
     except ValueError:
         # Models and code do write them ("\\ud83d"), and a run must not end, or lose its record, for one.
-        data = _adapter().dump_python(event)  # type: ignore[arg-type]
+        data = _adapter().dump_python(event)
         return json.dumps(data, ensure_ascii=False, allow_nan=False).encode(errors="replace").decode()
 
 
