@@ -30,7 +30,7 @@ from cellwright.notebook.export import notebook, write
 from cellwright.notebook.inspection import inspect, is_stamp
 from cellwright.notebook.metadata import NoRecord, read_record
 from cellwright.notebook.stamp import write_stamped
-from cellwright.notebook.verify import Verdict, verify
+from cellwright.notebook.verify import Verdict, Verification, verify
 from cellwright.outputs import Display, Stream
 from cellwright.record import Line, Record, fault, left_out, read, record_of
 from cellwright.run import Run
@@ -394,3 +394,19 @@ async def test_f3_a_damaged_journal_does_not_accuse_the_notebook(tmp_path: Path)
         found = await verify(book, None, journal=journal)
     assert not found.changes
     assert any("was not compared with this machine's journal, which is damaged" in note for note in found.notes)
+
+
+def test_a_stamped_copy_hides_no_cell_that_was_added(tmp_path: Path) -> None:
+    """A new stamp takes the place of the old one; what only looks like a stamp, further down, is found again."""
+    path = Path(__file__).parents[1] / "notebooks" / "audits" / "wine.ipynb"
+    found = Verification(changes=(), steps=(), notes=(), events=8, last="0" * 64, signed_by="", was_run=False)
+    write_stamped(path, found, tmp_path / "once.ipynb")
+    write_stamped(tmp_path / "once.ipynb", found, tmp_path / "twice.ipynb")
+    book = json.loads((tmp_path / "twice.ipynb").read_text("utf-8"))
+    assert len(book["cells"]) == len(json.loads(path.read_text("utf-8"))["cells"]) + 1
+    assert not inspect(book).changes
+    book["cells"].insert(3, book["cells"][0])
+    (tmp_path / "forged.ipynb").write_text(json.dumps(book))
+    write_stamped(tmp_path / "forged.ipynb", found, tmp_path / "stamped.ipynb")
+    changes = inspect(json.loads((tmp_path / "stamped.ipynb").read_text("utf-8"))).changes
+    assert [change.where for change in changes] == ["cell 4"]

@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import ExportError
 from . import cells
 from .export import write_whole
-from .inspection import STAMP, is_stamp
+from .inspection import STAMP, is_stamped
 from .metadata import read_file
 from .verify import WORDS, Verdict, Verification
 
@@ -25,7 +25,8 @@ def write_stamped(path: Path, found: Verification, target: Path) -> None:
     book = read_file(path)
     now = time.time()
     cell = cells.markdown(f"{found.last}:{now}", _text(found, now), {"role": STAMP, "time": now, **found.as_json()})
-    book["cells"] = [cell, *(other for other in book.get("cells") or () if not is_stamp(other))]
+    # An older stamp makes room; what only looks like one, further down, stays for the next check to find.
+    book["cells"] = [cell, *(book.get("cells") or [])[int(is_stamped(book)) :]]
     write_whole(target, json.dumps(book, ensure_ascii=False, indent=1) + "\n")
 
 
