@@ -21,7 +21,7 @@ lab: setup
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(LAB) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: packages check model-or-skip
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: setup
 	$(BIN)/ruff check

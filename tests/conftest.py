@@ -11,8 +11,13 @@ from cellwright.models import embedded
 from cellwright.models.choice import DEFAULTS
 
 
+SLOW = ("test_killed.py", "browser/", "isolation/", "test_embedded.py", "test_notebooks.py", "test_provisioner.py")
+"""Files that take minutes. They go first, so that no worker is left with one of them when the others are done."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the embedded model where it is not to be had, and say why."""
+    """Slow files first; skip what needs the embedded model where it is not to be had, and say why."""
+    items.sort(key=lambda item: next((at for at, name in enumerate(SLOW) if name in item.nodeid), len(SLOW)))
     missing = embedded.problem()
     for item in items:
         if missing and item.get_closest_marker("model"):

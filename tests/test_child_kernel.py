@@ -18,6 +18,7 @@ from cellwright.sandbox.base import Sandbox
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation, Level
 from cellwright.sandbox.process import cause_of_death
+from cellwright.sandbox.workspace import told
 from sandbox_conformance import SandboxConformance, Seen
 
 OPEN = Isolation(level="process")
@@ -94,7 +95,7 @@ async def test_it_starts_in_the_workspace(tmp_path: Path, isolation: Isolation, 
     kernel = ChildKernel(workspace=tmp_path, isolation=isolation)
     facts = await kernel.start()
     await kernel.close()
-    assert os.path.realpath(facts.workspace) == os.path.realpath(tmp_path)
+    assert facts.workspace == told(tmp_path.resolve())
     assert (facts.isolation, facts.network, facts.instance) == (*said, 1)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import nbformat
@@ -85,7 +86,8 @@ class Script:
 
 scripts = st.builds(
     Script,
-    st.lists(st.sampled_from(KINDS), min_size=1, max_size=4).map(tuple),
+    # Three replies in a row without code end a run, as they should; here it is to get its answer.
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=4).filter(lambda steps: steps.count("prose") < 3).map(tuple),
     st.none() | st.integers(1, 1000),
 )
 
@@ -239,8 +241,7 @@ def test_f4_killed_at_a_random_moment_no_finished_step_is_lost(tmp_path: Path) -
         @settings(max_examples=RUNS, deadline=None, database=None, phases=[Phase.generate])
         @given(scripts, st.integers(0, 1 << 20), st.none() | st.floats(0, 1, exclude_max=True))
         def killed(script: Script, when: int, torn: float | None) -> None:
-            folder = tmp_path / f"run-{killed_at.total()}"
-            folder.mkdir()
+            folder = Path(mkdtemp(dir=tmp_path))  # a new one for each try, as an example may be tried again
             world = World(folder / "before.sqlite")
             runner.run(_whole(world, script, kernels))
             place = when % (len(world.moments) - 1)

@@ -48,7 +48,7 @@ async def test_e3_agents_at_work_are_shown_side_by_side(notebook: OpenNotebook, 
     await expect(left.locator(".cw-agent .cw-step")).to_contain_text("read('penguins.pdf')", timeout=20_000)
     await page.screenshot(f"nested-inner-{theme.lower()}", view)
     await expect(left.locator("> summary .cw-said")).to_have_text("→ 189.9 mm (n = 151)", timeout=20_000)
-    assert await left.evaluate("it => it.open") is False
+    await expect(left).not_to_have_attribute("open", re.compile(""))
     download = view.locator(".cw-calls > [data-state=running]", has_text="download")
     await expect(download.locator(".cw-said")).to_have_text(re.compile(r"penguins.csv: \d0 %"), timeout=20_000)
     await expect(download.locator(".cw-word")).to_have_text(re.compile(r"\d\.\d s"))
