@@ -10,7 +10,6 @@ import pytest
 from cellwright.models import embedded
 from cellwright.models.choice import DEFAULTS
 
-
 SLOW = ("test_killed.py", "browser/", "isolation/", "test_embedded.py", "test_notebooks.py", "test_provisioner.py")
 """Files that take minutes. They go first, so that no worker is left with one of them when the others are done."""
 
