@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
 
 from cellwright.models import embedded
 from cellwright.models.choice import DEFAULTS
+from fake_provider import FakeProvider, echo
 
 SLOW = ("test_killed.py", "browser/", "isolation/", "test_embedded.py", "test_notebooks.py", "test_provisioner.py")
 """Files that take minutes. They go first, so that no worker is left with one of them when the others are done."""
@@ -45,3 +47,10 @@ def litellm_is_imported(apart: None) -> None:
     from cellwright.models.providers import import_litellm
 
     import_litellm().result()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def provider() -> AsyncIterator[FakeProvider]:
+    """A provider whose model does what stands behind `py:` in the task; one for the tests of a module."""
+    async with FakeProvider(reply=echo) as server:
+        yield server

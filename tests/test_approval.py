@@ -137,9 +137,9 @@ def test_e5_the_reason_is_named(code: str, kind: str) -> None:
 
 def test_e5_no_network_no_reason_and_the_workspace_is_inside() -> None:
     assert risks("import requests\nrequests.get('https://a.example')", network=False) == ()
-    assert risks("open('/work/here/a.csv')", workspace="/work/here") == ()
-    for path in ("/work/here/../a", "/work/hereby/a", "/work"):
-        assert risks(f"open({path!r})", workspace="/work/here")
+    assert risks("open('/data/here/a.csv')", workspace="/data/here") == ()
+    for path in ("/data/here/../a", "/data/hereby/a", "/data"):
+        assert risks(f"open({path!r})", workspace="/data/here")
 
 
 @given(st.text())

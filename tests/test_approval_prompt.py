@@ -19,18 +19,12 @@ import pytest_asyncio
 from cellwright.approval import Question, Said
 from cellwright.approval_prompt import ask_by_line, question_text
 from cellwright.risks import Risk
-from fake_provider import FakeProvider, echo
+from fake_provider import FakeProvider
 from notebook import MODEL, Cell, Notebook, opened
 
 CELLWRIGHT = str(Path(sys.executable).with_name("cellwright"))
 TOOL = "def f() -> int:\n    'One.'\n    return 1"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider(reply=echo) as server:
-        yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -120,6 +120,8 @@ def test_a_model_without_key_is_one_line(tmp_path: Path) -> None:
 def test_nowhere_to_export_to_is_said_before_a_model_is_asked(tmp_path: Path) -> None:
     done = cellwright("run", "x", "--model", "nobody/nothing", "--export", "no/such/a.ipynb", folder=tmp_path)
     assert_one_line(done, 1, "There is no folder no/such")
+    done = cellwright("run", "x", "--model", "nobody/nothing", "--export", "a.txt", folder=tmp_path)
+    assert_one_line(done, 1, "ends in .ipynb")
 
 
 def test_a_file_is_named_in_the_task_once() -> None:

@@ -12,18 +12,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from fake_provider import FakeProvider, echo
+from fake_provider import FakeProvider
 from notebook import WIDGET, Notebook, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SOON = 2.0
 """Seconds within which an interrupt must have ended a cell, on a busy machine too; benchmarks/ hold it to 0.5."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider(reply=echo) as server:
-        yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,16 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from fake_provider import FakeProvider, echo
+from fake_provider import FakeProvider
 from notebook import WIDGET, Notebook, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider(reply=echo) as server:
-        yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

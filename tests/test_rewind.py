@@ -223,3 +223,15 @@ async def test_f3_whoever_does_not_know_a_file_gets_no_byte_of_it(tmp_path: Path
     finally:
         await kernel.close()
     assert shown == ["[]"] and "was not handed over" in done.notes[0]
+
+
+async def test_e8_what_the_model_saw_only_in_part_is_back_whole(journal: Journal) -> None:
+    long = (reply("print('a' * 50_000)"), reply("n = len(_out[1])\nprint(n)"), reply("final_answer(n)"))
+    async with agent_with(journal, *long) as agent:
+        whole = (await agent.run("Print.")).answer
+        assert isinstance(whole, int) and whole >= 50_000
+        taken = await undo(agent, 1)
+        assert not [event for event in taken.events if isinstance(event, RunResumed) and "otherwise" in event.note]
+        assert await value(agent, "n") == whole
+        assert (await agent.run_by_hand("m = len(_out[1])")).status == "success"
+        assert await value(agent, "m") == whole

@@ -64,11 +64,7 @@ def search(words: tuple[str, ...], **given: Json) -> int:
         # Words that the shell gave as one were quoted by the person.
         text = " ".join(f'"{word}"' if " " in word and '"' not in word else word for word in words)
         found = await journal.search(text, **chosen(given))
-        if found:
-            print_table(found_table(found))
-        else:
-            click.echo("No run holds all of these words.")
-        return 0
+        return _show(found_table(found) if found else None, "No run holds all of these words.")
 
     return with_journal(searched)
 
@@ -84,11 +80,7 @@ def stats(**given: Json) -> int:
         from .run_tables import spent_table
 
         spent = await journal.stats(**given)
-        if spent:
-            print_table(spent_table(spent))
-        else:
-            click.echo("No model answered in that time.")
-        return 0
+        return _show(spent_table(spent) if spent else None, "No model answered in that time.")
 
     return with_journal(counted)
 
@@ -188,6 +180,15 @@ def show(run_id: str) -> int:
 
 
 # ---- printing --------------------------------------------------------------------------------------------------------
+
+
+def _show(table: Rows | None, empty: str) -> int:
+    """Print the table, or what is said where there is none; the exit status."""
+    if table:
+        print_table(table)
+    else:
+        click.echo(empty)
+    return 0
 
 
 def print_table(table: Rows) -> None:

@@ -88,6 +88,7 @@ async def do(begin: Begin, given: Given, flags: dict[str, Json], shown: Shown) -
     from .models import rates
     from .models.choice import choose
     from .models.sight import must_see
+    from .notebook.conversation import write_export
     from .sandbox.child import ChildKernel
     from .settings import gather
 
@@ -116,7 +117,7 @@ async def do(begin: Begin, given: Given, flags: dict[str, Json], shown: Shown) -
             agent.warm_up()
             done = await _watched(agent, await begin(agent, settings, console), ConsoleView(console))
             if shown.export_to:
-                await _export(journal, done, shown.export_to)
+                await write_export(journal, done, shown.export_to)
                 console.print(f"Audit notebook: {shown.export_to}", markup=False, soft_wrap=True)
     if shown.as_json:
         click.echo(_as_json(done))
@@ -187,14 +188,6 @@ def _on_interrupt(agent: CodeAgent) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-async def _export(journal: Journal, done: Run, target: Path) -> None:
-    from .notebook.conversation import records_up_to
-    from .notebook.export import write
-
-    records = await records_up_to(journal, done)
-    await asyncio.to_thread(write, records, target)
-
-
 def _as_json(done: Run) -> str:
     totals = done.totals
     facts = {
@@ -247,4 +240,6 @@ def writable(name: str | None) -> Path | None:
         raise ExportError(f"There is no folder {path.parent} to write {path.name} to.")
     if path.is_dir():
         raise ExportError(f"{name} is a folder. Name a file, e.g. {path / 'audit.ipynb'}.")
+    if path.suffix not in (".ipynb", ".html", ".htm"):
+        raise ExportError(f"{name}: the name of a notebook ends in .ipynb, that of a page in .html.")
     return path

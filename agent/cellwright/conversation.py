@@ -21,6 +21,7 @@ from . import __version__
 from .errors import UsageError, one_line
 from .events import SCHEMA_VERSION, AnswerGiven, Event, RunStarted
 from .identity import new_id
+from .lineage import Part, remembered
 from .memory import Memory
 from .run import Run
 from .secrets import redacted
@@ -126,13 +127,8 @@ def _take(agent: CodeAgent, runs: Sequence[Run]) -> None:
 
 
 def _folded(runs: Iterable[Run]) -> Memory | None:
-    """What the model is told of the runs; it gets its head with the next task. None where that is nothing."""
-    memory = Memory([])
-    for run in runs:
-        for event in run.events:
-            memory.add(event)
-    memory.overflow = None
-    return memory if memory.has_task else None
+    """What the model is told of the runs; None where that is nothing."""
+    return remembered(map(Part, runs))[0]
 
 
 def _checked(edited: Any) -> list[Run]:

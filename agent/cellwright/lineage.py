@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .events import Event, RunEnded
+from .memory import Memory
 from .run import Run, Step
 
 
@@ -51,3 +52,20 @@ def holding(runs: Iterable[Run]) -> list[Part]:
         now = [*now, Part(run)]
         after[run.id] = now
     return now
+
+
+def remembered(parts: Iterable[Part]) -> tuple[Memory | None, dict[tuple[str, int], tuple[int, str]]]:
+    """What the model has been told of the parts, None where that is nothing; its head comes with the next request.
+
+    And what it saw only in part: (run, step) -> number and whole text of the observation, the sandbox's `_out[number]`.
+    """
+    memory = Memory([])
+    whole: dict[tuple[str, int], tuple[int, str]] = {}
+    for part in parts:
+        for event in part.events:
+            memory.overflow = None
+            memory.add(event)
+            if memory.overflow and part.run.steps:
+                whole[part.run.id, getattr(event, "step", part.run.steps[-1].number)] = memory.overflow
+    memory.overflow = None
+    return (memory if memory.has_task else None), whole

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .errors import WorkspaceError
 from .events import Event, InputGiven, ToolCalled, ValuePut
-from .lineage import Part
+from .lineage import Part, remembered
 from .outputs import CellOutput, Failure, Json, plain_text, show
 from .run import Run, Step
 from .sandbox.base import Call, Callbacks, CallResult, Execution, Failed, Finished, Raised, Returned, Sandbox
@@ -95,6 +95,7 @@ async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path, see: Se
     somebody else's: a file is handed over only where it is the one that the record knows. Raises `SandboxUnavailable`.
     """
     done = Rebuilt()
+    _, whole = remembered(parts)
     for part in parts:
         run = part.run
         if run.started is None:
@@ -107,6 +108,8 @@ async def rebuild(sandbox: Sandbox, parts: Sequence[Part], folder: Path, see: Se
             await sandbox.put(value.name, value.form, value.value)
         for step in part.steps:
             await _redo(sandbox, run, step, done, see)
+            if kept := whole.get((run.id, step.number)):
+                await sandbox.keep(*kept)
     return done
 
 

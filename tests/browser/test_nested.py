@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -151,14 +150,7 @@ async def test_e3_keyboard_opens_an_agent_and_what_is_read_stays_open(notebook: 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 async def test_e3_static_twin_of_agents_reads_well_without_trust(notebook: OpenNotebook, theme: str) -> None:
     page = await notebook([NESTED, "await show(team(picture))"], height=1500)
-    await page.run(0)
-    await page.run(1)
-    saved = await page.save()
-    saved.cells[1].outputs[0].data["text/html"] += "<!-- from elsewhere -->"
-    page.path.write_text(json.dumps(saved))
-    await page.open_without_kernel()
-    await page.use_theme(f"JupyterLab {theme}")
-    twin = page.output(1)
+    twin = await page.open_as_from_elsewhere(1, theme)
     await twin.locator("summary", has_text="Step 1").first.click()
     inner = twin.locator("summary", has_text="↳")
     await expect(inner.first).to_contain_text("researcher")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -121,15 +120,7 @@ async def test_reload_in_mid_run_goes_on(notebook: OpenNotebook) -> None:
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 async def test_e4_saved_run_reads_well_without_kernel_and_trust(notebook: OpenNotebook, theme: str) -> None:
     page = await notebook([SETUP, "await show(analysis(picture))"])
-    await page.run(0)
-    await page.run(1)
-    saved = await page.save()
-    # A changed output is what JupyterLab does not trust.
-    saved.cells[1].outputs[0].data["text/html"] += "<!-- from elsewhere -->"
-    page.path.write_text(json.dumps(saved))
-    await page.open_without_kernel()
-    await page.use_theme(f"JupyterLab {theme}")
-    twin = page.output(1)
+    twin = await page.open_as_from_elsewhere(1, theme)
     await expect(twin).to_contain_text("Gentoo: 217.2 mm")
     await expect(twin).not_to_contain_text("Error displaying widget")
     await expect(twin.locator("details[open] img")).to_be_visible()
