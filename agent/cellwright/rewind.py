@@ -37,6 +37,16 @@ async def undo(agent: CodeAgent, steps: int = 1) -> Run:
     return await _gone_back(agent, parts, at, last, said=undone)
 
 
+async def undo_to(agent: CodeAgent, run_id: str, step: int) -> Run:
+    """Take back what came after step `step` of a run of the conversation; 0 for before its first. See `undo`."""
+    agent.need_rest()
+    parts = holding(await conversation_of(agent))
+    at = next((at for at, part in enumerate(parts) if part.run.id == run_id), None)
+    if at is None or step not in (0, *(known.number for known in parts[at].steps)):
+        raise UsageError(f"The conversation does not hold step {step} of run {run_id} any more.")
+    return await _gone_back(agent, parts, at, step, said=f"undo to step {step}")
+
+
 async def branch(
     agent: CodeAgent, step: int, instruction: str = "", *, code: str | None = None, run_id: str = "", **options: Any
 ) -> AsyncGenerator[Event]:
@@ -186,7 +196,7 @@ async def _by_person(work: Work, code: str) -> None:
     """The next step is a person's."""
     work.step += 1
     work.meter.steps += 1
-    await work.emit(Told(step=work.step, text=f"The user wrote this step:\n```python\n{code}\n```", by="person"))
+    await work.emit(Told(step=work.step, text=f"The user wrote this step:\n```python\n{code}\n```", by="rewind"))
     await work.emit(ActionProposed(step=work.step, thought="", code=code))
     await work.emit(ActionDecided(step=work.step, verdict="edited", by="person", code=code))
     await work.act(code)

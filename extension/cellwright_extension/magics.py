@@ -6,6 +6,7 @@ input transformer puts `await` before them; IPython runs such a cell on its loop
 
 from __future__ import annotations
 
+import atexit
 import re
 from typing import Any
 
@@ -31,6 +32,8 @@ def register(shell: Any) -> None:
     shell.register_magic_function(magics.line, "line", "agent")
     shell.register_magic_function(magics.cell, "cell", "agent")
     shell.input_transformers_post.append(awaited)
+    shell.events.register("pre_run_cell", lambda _: magics.session.brought_back.settle())
+    atexit.register(magics.session.brought_back.settle)
     magics.session.warm_up()
 
 
@@ -44,7 +47,8 @@ class AgentMagics:
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
-        self.session = Session(shell.config, self._ask if hasattr(shell, "kernel") else None)
+        ask = self._ask if hasattr(shell, "kernel") else None
+        self.session = Session(shell.config, ask, add_cell=shell.set_next_input)
 
     async def line(self, line: str) -> object:
         """`%agent WORD ...`: `%agent help` lists the words."""

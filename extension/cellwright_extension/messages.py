@@ -19,6 +19,7 @@ from cellwright.events import (
     AnswerGiven,
     Compacted,
     Event,
+    InputGiven,
     Nested,
     NoAction,
     Output,
@@ -26,7 +27,9 @@ from cellwright.events import (
     ReplyDelta,
     ReplyReceived,
     RunEnded,
+    RunResumed,
     RunStarted,
+    Told,
     ToolCalled,
     ToolProgress,
 )
@@ -38,8 +41,10 @@ from .tree import Call, Tree
 from .view import answer_html, changed_html
 from .words import (
     CallState,
+    Place,
     StepState,
     answer_label,
+    aside,
     call_seconds,
     call_words,
     decision_text,
@@ -95,11 +100,11 @@ class PartMessage(_Placed):
 
 
 class LineMessage(_Placed):
-    """A line of text below the outputs."""
+    """A line of text beside a step: before it, or below its outputs."""
 
     op: Literal["line"]
     step: int
-    part: Literal["notes"]
+    part: Place
     text: str
 
 
@@ -214,9 +219,8 @@ def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (o
             yield head_of(tree)
         case Planned():
             yield from _said(run, run.steps[-1])
-        case Compacted():
-            text = f"{event.characters:,} characters of older observations were shortened for the model."
-            yield LineMessage(op="line", step=event.step, part="notes", text=text)
+        case Told() | RunResumed() | Compacted() | InputGiven():
+            yield from _aside(event)
         case Nested():
             yield from _nested(tree, event)
         case ActionProposed():
@@ -265,6 +269,8 @@ def snapshot(tree: Tree) -> Iterator[Message]:
             else:
                 yield _output(step, index)
         yield from _note(step)
+    for event in run.events:
+        yield from _aside(event)
     if run.answered:
         yield AnswerMessage(op="answer", label=answer_label(run), html=answer_html(run))
     if delta := _being_written(run):
@@ -345,6 +351,12 @@ def _code(step: Step) -> PartMessage:
 def _note(step: Step) -> Iterator[Message]:
     if text := note_text(step):
         yield LineMessage(op="line", step=step.number, part="notes", text=text)
+
+
+def _aside(event: Event) -> Iterator[Message]:
+    if said := aside(event):
+        step, part, text = said
+        yield LineMessage(op="line", step=step, part=part, text=text)
 
 
 def _shown(step: Step, event: Output) -> Iterator[Message]:

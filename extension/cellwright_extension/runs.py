@@ -86,13 +86,12 @@ async def prune(session: Session, older_than: float, yes: bool) -> object:
 
 
 @command(click.Argument(["run"], default="latest"))
-async def show(session: Session, run: str) -> object:
-    """Bring a run back as it was shown, by its id or the latest: `%agent show 3f9a`."""
+async def show(session: Session, run: str) -> None:
+    """Bring a run back live, with its buttons, by its id or the latest: `%agent show 3f9a`."""
     from .tree import with_called
-    from .widget import Static
 
     found = await _run(session, run)
-    return Static(with_called(found, await session.journal.called_by(found.id)))
+    await session.show(with_called(found, await session.journal.called_by(found.id)))
 
 
 @command(click.Argument(["switch"], type=click.Choice(["on", "off"]), required=False))

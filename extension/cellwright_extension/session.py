@@ -21,9 +21,12 @@ from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.values import decode
 from cellwright.settings import ISOLATION, Settings, gather
+from cellwright.steering import Steering
 from cellwright.tools import Tool
 
+from .brought_back import BroughtBack
 from .person import Person
+from .wishes import Wishes, offered, taken_back
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -42,12 +45,25 @@ class Session:
     """A conversation at a notebook.
 
     config: traitlets configuration of the shell (`c.Cellwright.*`).
-    ask: asks the person for a line; None where nobody is.
+    ask: asks the person for a line; None where nobody is. add_cell: puts text into a new cell below the one that runs.
+    by_hand: what a cell with a person's own code begins with.
     """
 
-    def __init__(self, config: Config | None = None, ask: Ask | None = None) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        ask: Ask | None = None,
+        *,
+        add_cell: Callable[[str], object] = print,
+        by_hand: str = "",
+    ) -> None:
         self._config = config
         self._ask = ask
+        self._add_cell = add_cell
+        self._by_hand = by_hand
+        self._steering = Steering()
+        self.brought_back = BroughtBack(self._undo_to)
+        """Finished runs that are shown live."""
         self._flags: dict[str, Json] = {}
         self._least: Mode = "auto"
         self._person = Person(ask)
@@ -97,6 +113,7 @@ class Session:
                 on_input=self._ask_for_code if self._ask else None,
                 journal=_journal(settings),
             )
+            self._agent.before_step.append(self._steering)
         return self._agent
 
     @property
@@ -222,7 +239,13 @@ class Session:
     ) -> Run:
         from .widget import RunView, display_view, finish
 
-        self._person.view = view = RunView(on_stop=self.stop)
+        wishes = Wishes(self.agent, self._steering, self._by_hand, self._add_cell)
+        loop = asyncio.get_running_loop()
+        self._person.view = view = RunView(
+            on_stop=self.stop,
+            on_wish=lambda wish: loop.call_soon_threadsafe(wishes.take, wish),
+            can=offered(self._by_hand, is_going=True),
+        )
         for event in before:
             view.take(event)
         shown = None
@@ -235,7 +258,15 @@ class Session:
         if shown:
             finish(shown, run, with_answer=with_answer)
         self.last_run = run
-        return _ended_well(run)
+        return run if await wishes.grant(run) else _ended_well(run)
+
+    async def _undo_to(self, run: Run, step: int) -> str:
+        await self._ready()
+        return await taken_back(self.agent, run, step)
+
+    async def show(self, run: Run) -> None:
+        """Bring a finished run back, with its buttons where a page can show them."""
+        await self.brought_back.show(run, offered(self._by_hand, is_going=False))
 
     def _fence(self, settings: Settings) -> None:
         """Have the sandbox isolated as settings say; one that runs can't be changed. Raises `UsageError`."""
@@ -301,6 +332,7 @@ class Session:
 
     async def aclose(self) -> None:
         """End sandbox, model and MCP servers."""
+        self.brought_back.settle()
         await self.mcp.aclose()
         if self._agent:
             self._agent.stop()

@@ -9,7 +9,7 @@ around it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from cellwright.errors import one_line
@@ -33,6 +33,7 @@ from .tree import Tree
 from .words import (
     Header,
     answer_label,
+    asides,
     call_seconds,
     call_words,
     changed,
@@ -76,16 +77,26 @@ def _facts(head: Header) -> str:
 
 
 def _steps_html(tree: Tree) -> str:
-    return "".join(_step_html(tree, step) for step in tree.run.steps)
+    before, after = asides(tree.run, "told"), asides(tree.run, "notes")
+    steps = (
+        _said_html(before.pop(step.number, ())) + _step_html(tree, step, after.get(step.number, ()))
+        for step in tree.run.steps
+    )
+    return "".join(steps) + "".join(map(_said_html, before.values()))
 
 
-def _step_html(tree: Tree, step: Step) -> str:
+def _said_html(lines: Iterable[str]) -> str:
+    return "".join(f'<div style="{_BODY};white-space:pre-wrap">{escaped(line)}</div>' for line in lines)
+
+
+def _step_html(tree: Tree, step: Step, after: Iterable[str]) -> str:
     state, word = step_state(tree.run, step)
     sign = {"ok": "", "error": "✗ ", "warn": "■ ", "running": ""}[state]
     title = " ".join(filter(None, (f"<b>Step {step.number}</b>", escaped(headline(step)))))
     tail = f' <span style="{_QUIET}">{sign}{escaped(word)}</span>' if word else ""
     is_open = " open" if _wants_to_be_seen(tree.run, step) else ""
-    body = f'<div style="{_BODY}">{_body_html(tree, step)}</div>'
+    said = "".join(f"<div><i>{escaped(line)}</i></div>" for line in after)
+    body = f'<div style="{_BODY}">{_body_html(tree, step)}{said}</div>'
     return f"<details{is_open}><summary>{title}{tail}</summary>{body}</details>"
 
 
@@ -181,8 +192,8 @@ def static_text(run: Run, *, with_answer: bool = True) -> str:
     lines = [head.task, " · ".join(filter(None, (head.status, _facts(head))))]
     if head.reason:
         lines.append(head.reason)
-    for step in run.steps:
-        lines += ["", *_step_lines(tree, step)]
+    for part in _steps_lines(tree):
+        lines += ["", *part]
     if run.answered and with_answer:
         lines += ["", _answer_line(run)]
     return "\n".join(lines)
@@ -191,6 +202,14 @@ def static_text(run: Run, *, with_answer: bool = True) -> str:
 def _answer_line(run: Run) -> str:
     answer = str(run.answered.data.get("text/plain", run.answer)) if run.answered else ""
     return f"{answer_label(run)}: {clip(terminal_text(answer))}"
+
+
+def _steps_lines(tree: Tree) -> Iterator[list[str]]:
+    before, after = asides(tree.run, "told"), asides(tree.run, "notes")
+    for step in tree.run.steps:
+        said = [*before.pop(step.number, ())]
+        yield said + [*_step_lines(tree, step)] + [f"  {line}" for line in after.get(step.number, ())]
+    yield from before.values()
 
 
 def _step_lines(tree: Tree, step: Step) -> Iterator[str]:
@@ -221,8 +240,8 @@ def _inner_lines(tree: Tree) -> Iterator[str]:
     )
     if head.reason:
         yield f"  {head.reason}"
-    for step in tree.run.steps:
-        yield from (f"  {line}" for line in _step_lines(tree, step))
+    for part in _steps_lines(tree):
+        yield from (f"  {line}" for line in part)
     if tree.run.answered:
         yield from _indented(_answer_line(tree.run), "  ")
 

@@ -25,11 +25,12 @@ from cellwright.approval import Question, Said
 from cellwright.events import Event, RunEnded
 from cellwright.run import Run
 
-from .messages import changes, snapshot
+from .messages import LineMessage, changes, snapshot
 from .outbox import Outbox
 from .questions import asked, asking
 from .tree import Tree
 from .view import static_html, static_text
+from .wishes import Wish, wish_of
 
 SECONDS_BETWEEN_MESSAGES = 1 / 15
 WAYS = ("run", "all", "alike", "edit", "deny")
@@ -37,11 +38,13 @@ WAYS = ("run", "all", "alike", "edit", "deny")
 
 def _script() -> str:
     """The module, without what only its readers need: it travels with every view."""
-    return re.sub(r"(?m)^\s*(//.*|/\*\*.*\*/)?\n?", "", _static("run_view.js"))
+    bare = re.sub(r"(?m)^\s*(//.*|/\*\*(.|\n \*)*?\*/)?\n?| // .*", "", _static("run_view.js"))
+    return re.sub(r"(?<=[;{,(\[])\n|\n(?=[})\]])", "", bare)  # there a line's end ends nothing
 
 
 def _style() -> str:
-    return re.sub(r"(?s)/\*.*?\*/|(?<=\n)\s+", "", _static("run_view.css"))
+    bare = re.sub(r"(?s)/\*.*?\*/", "", _static("run_view.css"))
+    return re.sub(r";?\s*([{}])\s*", r"\1", re.sub(r"([:;,])\s+", r"\1", bare))
 
 
 def _static(name: str) -> str:
@@ -62,10 +65,12 @@ class Posed:
 
 
 class RunView(anywidget.AnyWidget):
-    """One run, live. `on_stop` is called when the person presses Stop.
+    """One run, live. `on_stop` is called when the person presses Stop, `on_wish` for what else they ask for.
 
-    `on_stop` may come in any thread: with ipykernel 7.4 it is the kernel's main thread, with 7.1 a subshell's. So it
+    Both may come in any thread: with ipykernel 7.4 it is the kernel's main thread, with 7.1 a subshell's. So they
     should do no more than `loop.call_soon_threadsafe(...)`. `take` belongs to the thread of the run's event loop.
+    on_seen: called when a page shows it. can: what the page offers to ask for; see `wishes.offered`.
+    run: one that has ended, to be shown as it is.
     """
 
     _esm = _script()
@@ -73,10 +78,20 @@ class RunView(anywidget.AnyWidget):
     # What a page that opens later (or is reloaded) starts from: made at the moment when it is asked for.
     start = traitlets.Any().tag(sync=True, to_json=lambda _value, view: view._snapshot())
 
-    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
-        self._tree = Tree()
+    can = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        on_stop: Callable[[], None] | None = None,
+        on_wish: Callable[[Wish], object] | None = None,
+        *,
+        on_seen: Callable[[], None] = lambda: None,
+        can: Mapping[str, str] | None = None,
+        run: Run | None = None,
+    ) -> None:
+        self._tree = Tree(run)
         self.run = self._tree.run
-        self._on_stop = on_stop
+        self._on_stop, self._on_wish, self._on_seen = on_stop, on_wish, on_seen
         self._outbox = Outbox()
         self._number = 0
         self._sent_at = 0.0
@@ -85,7 +100,7 @@ class RunView(anywidget.AnyWidget):
         self._posed: Posed | None = None
         # A snapshot may be asked for in another thread than the run's.
         self._lock = threading.RLock()
-        super().__init__()
+        super().__init__(can=dict(can or {}))
         self.on_msg(self._receive)
 
     def take(self, event: Event) -> None:
@@ -119,6 +134,12 @@ class RunView(anywidget.AnyWidget):
             self._flush()
 
         return take_away
+
+    def note(self, step: int, text: str) -> None:
+        """Say something below a step."""
+        with self._lock:
+            self._outbox.put(LineMessage(op="line", step=step, part="notes", text=text))
+        self._flush()
 
     def _tell_question(self) -> None:
         posed = self._posed
@@ -165,7 +186,10 @@ class RunView(anywidget.AnyWidget):
             case {"op": "said", "id": number, "what": what} if posed and posed.number == number and what in WAYS:
                 posed.on_said(Said(what, str(content.get("text", ""))))
             case {"op": "sync"}:
+                self._on_seen()
                 self.send(self._snapshot())
+            case _ if self._on_wish and (wish := wish_of(content)):
+                self._on_wish(wish)
 
     def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget, and beside it the static forms for front ends that have no widgets."""

@@ -14,7 +14,7 @@ from difflib import unified_diff
 from typing import Literal
 
 from cellwright.errors import one_line
-from cellwright.events import NoAction, Status
+from cellwright.events import Compacted, Event, InputGiven, NoAction, RunResumed, Status, Told
 from cellwright.facts import Totals
 from cellwright.outputs import Json
 from cellwright.run import Run, Step
@@ -243,6 +243,34 @@ def note_text(step: Step) -> str:
 def notes(step: Step) -> Iterator[str]:
     """Lines that stand below a step's outputs."""
     yield from filter(None, (decision_text(step), note_text(step)))
+
+
+Place = Literal["told", "notes"]
+
+
+def aside(event: Event) -> tuple[int, Place, str] | None:
+    """What is said beside a step: its number, before or after its outputs, and the words; None for most events."""
+    match event:
+        case Told(by="person"):
+            return event.step, "told", f"You: {terminal_text(event.text)}"
+        case RunResumed() if event.note:
+            return event.step + 1, "told", terminal_text(event.note)
+        case Compacted():
+            said = f"{event.characters:,} characters of older observations were shortened for the model."
+            return event.step, "told", said
+        case InputGiven():
+            line = "a line that is not shown" if event.value is None else event.value
+            return event.step, "notes", terminal_text(f"You typed: {event.prompt} {line}")
+    return None
+
+
+def asides(run: Run, place: Place) -> dict[int, list[str]]:
+    """What is said beside the steps of a run: number -> lines."""
+    found: dict[int, list[str]] = {}
+    for event in run.events:
+        if (said := aside(event)) and said[1] == place:
+            found.setdefault(said[0], []).append(said[2])
+    return found
 
 
 def answer_label(run: Run) -> str:

@@ -50,7 +50,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         if self._session is None:
             from cellwright_extension.session import Session
 
-            self._session = Session(self.shell.config, self._ask)
+            self._session = Session(self.shell.config, self._ask, add_cell=self.shell.set_next_input, by_hand="%%py\n")
         return self._session
 
     def start(self) -> None:
@@ -92,6 +92,9 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
             # Silent code is the front end's own (e.g. a variable inspector's): it belongs to the host's shell.
             return dict(await super().do_execute(code, silent, store_history, user_expressions, allow_stdin))
         self._allow_stdin = allow_stdin
+        self.shell.payload_manager.clear_payload()
+        if self._session is not None:
+            self._session.brought_back.settle()
         count = self.shell.execution_count
         if store_history:
             self.shell.history_manager.store_inputs(count, code, code)
@@ -100,7 +103,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
             from cellwright_extension.interrupt import stop_on_sigint
 
             with stop_on_sigint(self.agent_session.stop):
-                payload = await self._do(cell, count)
+                payload = [*await self._do(cell, count), *self.shell.payload_manager.read_payload()]
         except CellwrightError as error:
             ename = "KeyboardInterrupt" if isinstance(error, RunInterrupted) else type(error).__name__
             return self._failed(count, ename, str(error), error._render_traceback_())

@@ -22,6 +22,20 @@ function button(text, onclick) {
   return Object.assign(make("button", "", text), { type: "button", onclick });
 }
 
+/** Put text on the clipboard, where the page may. @param {string} text */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without https there is no clipboard but that of a selection.
+    const field = Object.assign(make("textarea"), { value: text });
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+}
+
 /** @param {HTMLElement} node @param {string} text */
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -67,8 +81,9 @@ function frame(label) {
   return it;
 }
 
-/** One drawn view. @param {HTMLElement} root @param {(message: object) => void} send */
-function drawing(root, send) {
+/** One drawn view. @param {HTMLElement} root @param {(message: object) => void} send
+ * @param {{[op: string]: string}} can what a person may ask for, and what a cell for it begins with */
+function drawing(root, send, can) {
   root.classList.add("cw");
   Object.assign(root, { role: "group", ariaLabel: "Agent run" });
 
@@ -92,7 +107,21 @@ function drawing(root, send) {
   const top = make("div", "cw-top");
   top.append(whole.pill, whole.task, buttons);
   head.append(top, whole.facts, whole.reason);
-  root.replaceChildren(head, whole.list, whole.answer);
+  const word = Object.assign(make("form", "cw-tell"), {
+    hidden: true,
+    onsubmit: (event) => {
+      event.preventDefault();
+      if (!field.value.trim()) return;
+      send({ op: "tell", text: field.value });
+      setText(told, `Before its next step the agent reads: ${field.value}`);
+      field.value = "";
+    },
+  });
+  const label = "Tell the agent something before its next step";
+  const field = Object.assign(make("input"), { ariaLabel: label, placeholder: label, maxLength: 1e4 });
+  const told = Object.assign(make("div", "cw-said"), { role: "status" });
+  word.append(field, Object.assign(make("button", "", "Tell")), told);
+  root.replaceChildren(head, whole.list, word, whole.answer);
 
   /** Every run that is shown, by its key. @type {Map<string | undefined, any>} */
   const runs = new Map([[undefined, whole]]);
@@ -116,7 +145,7 @@ function drawing(root, send) {
     const body = make("div", "cw-body");
     made = { item, details, title: make("span", "cw-title"), word: make("span", "cw-word") };
     summary.append(make("span", "cw-number", `Step ${number}`), made.title, made.word);
-    for (const part of ["thought", "code", "calls", "agents", "outputs", "notes"]) {
+    for (const part of ["tools", "told", "thought", "code", "calls", "agents", "outputs", "notes"]) {
       made[part] = make("div", `cw-${part}`);
       body.append(made[part]);
     }
@@ -125,6 +154,37 @@ function drawing(root, send) {
     it.list.insertBefore(item, it.live);
     it.steps.set(number, made);
     return made;
+  }
+
+  /** The buttons of a step with code. */
+  function tools(it, made, number) {
+    if (made.tools.firstChild) return;
+    Object.assign(made.tools, { role: "toolbar", ariaLabel: `Step ${number}` });
+    const code = () => made.code.querySelector("pre").textContent;
+    /** `sure`: what the button says until it is pressed again. */
+    const add = (text, act, sure) => {
+      let asked = false;
+      const node = button(text, () => {
+        const ask = sure && it.running && !asked;
+        setText(node, ask ? sure : act());
+        asked = ask;
+        setTimeout(() => (setText(node, text), (asked = false)), 4000);
+      });
+      made.tools.append(node);
+    };
+    /** Ask for a cell that begins with `head`: now by the clipboard, in a run also when the cell has ended. */
+    const cell = (op, head) => {
+      copy(head + code());
+      send({ op, step: number });
+      return it.running ? "Copied, and comes below" : "Copied: paste it as a cell";
+    };
+    add("Copy", () => (copy(code()), "Copied"));
+    if (it === whole && "insert" in can) {
+      add("Insert below", () => cell("insert", can.insert));
+      add("Edit and go on", () => cell("edit", `${can.edit}${number}\n`), "Stop and edit?");
+      add("Undo to here", () => (send({ op: "undo", step: number }), "Going back…"), "Stop and go back?");
+    }
+    add("Expand", () => (made.item.classList.toggle("cw-wide") ? "Whole" : "Folded"));
   }
 
   /** Output number `index` of a step, made anew when it is of another kind. */
@@ -154,8 +214,10 @@ function drawing(root, send) {
       it.facts.replaceChildren(...(head.model ? [model] : []), count, it.clock, ...spent, ...marks);
       if (head.running) say(it.clock, "", at - head.seconds * 1000);
       else say(it.clock, duration(head.seconds));
-      if (it === whole) stop.hidden = !head.running;
-      else {
+      if (it === whole) {
+        stop.hidden = !head.running;
+        word.hidden = !head.running || !("tell" in can);
+      } else {
         it.box.dataset.tone = head.tone;
         // What went well folds by itself, unless somebody is reading there.
         if (head.tone === "good" && !it.touched) it.box.open = false;
@@ -260,10 +322,13 @@ function drawing(root, send) {
       else say(made.word, change.word);
     },
     part(it, change) {
-      step(it, change.step)[change.part].innerHTML = change.html;
+      const made = step(it, change.step);
+      made[change.part].innerHTML = change.html;
+      if (change.part === "code") tools(it, made, change.step);
     },
     line(it, change) {
       step(it, change.step)[change.part].append(make("div", "", change.text));
+      if (change.part === "told") setText(told, "");
     },
     output(it, change) {
       output(it, change, `cw-output cw-${change.kind}`).innerHTML = change.html;
@@ -390,7 +455,7 @@ export default () => {
 
   /** @param {{model: any, el: HTMLElement}} context */
   function render({ model, el }) {
-    const view = drawing(el, (message) => model.send(message));
+    const view = drawing(el, (message) => model.send(message), model.get("can"));
     views.add(view);
     view.restart(log);
     return () => {
