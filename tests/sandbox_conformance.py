@@ -430,6 +430,27 @@ class SandboxConformance:
         assert found["found"]
         assert "int" in found["data"]["text/plain"]
 
+    @pytest.mark.parametrize("code", ["import time\ntime.sleep(60)", "while True: pass"], ids=["sleep", "loop"])
+    async def test_e1_names_are_known_while_code_runs(self, sandbox: Sandbox, seen: Seen, code: str) -> None:
+        assert await sandbox.names() == []
+        await seen.run("import os\nmy_variable, _hidden = 1, 2")
+        assert await sandbox.names() == ["my_variable"]
+        running = asyncio.create_task(seen.run(f"my_virtue = 2\nprint('on', flush=True)\n{code}"))
+        while not any(isinstance(output, Stream) for output in seen.outputs):
+            await asyncio.sleep(0.02)
+        begun = time.monotonic()
+        names, completed, found = await asyncio.gather(
+            sandbox.names(), sandbox.complete("my_v", 4), sandbox.inspect("my_virtue", 5)
+        )
+        assert time.monotonic() - begun < 3.0
+        assert names == ["my_variable", "my_virtue"]
+        assert {"my_variable", "my_virtue"} <= set(completed["matches"])
+        assert "int" in found["data"]["text/plain"]
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait({running})
+        assert await seen.result("my_virtue") == "2"
+
     async def test_closing_twice_and_starting_again(self, sandbox: Sandbox, seen: Seen) -> None:
         await sandbox.close()
         await sandbox.close()

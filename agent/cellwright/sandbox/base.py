@@ -187,6 +187,10 @@ class Sandbox(Protocol):
         """Variables and files, bounded."""
         ...
 
+    async def names(self) -> Sequence[str]:
+        """The names of its variables, while code runs, too; none where it does not run."""
+        ...
+
     async def complete(self, code: str, cursor: int) -> Mapping[str, Json]:
         """`complete_reply` content for code at a cursor position (Jupyter messaging, "Completion")."""
         ...

@@ -396,20 +396,48 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
             return f"function {value.__name__}"
         return ""
 
-    def variables(limit=30):
-        found = []
+    def own():
+        """The variables of whoever works here."""
         hidden = shell.user_ns_hidden
         for name, value in list(shell.user_ns.items()):
             if name.startswith("_") or hidden.get(name, shell) is value or name in offered:
                 continue
-            if isinstance(value, (types.ModuleType, type)):
-                continue
+            if not isinstance(value, (types.ModuleType, type)):
+                yield name, value
+
+    def variables(limit=30):
+        found = []
+        for name, value in own():
             try:
                 said = summary(value)
             except Exception:  # noqa: BLE001 - an object of the model's own making may raise anything
                 said = ""
             found.append({"name": name, "type_name": type(value).__name__, "summary": said[:400]})
         return found[-limit:]
+
+    # ---- small questions are answered while a cell runs, too: on control, in a thread of its own --------------------
+
+    async def names_request(stream, ident, parent):
+        found = [name for name, _ in own()][-2000:]
+        kernel.session.send(stream, "names_reply", {"status": "ok", "names": found}, parent, ident=ident)
+
+    async def complete_beside(stream, ident, parent):
+        from IPython.core.completer import IPCompleter, provisionalcompleter, rectify_completions
+
+        code, cursor = parent["content"]["code"], parent["content"]["cursor_pos"]
+        # One of its own, since two threads would mix up what they ask for. Without jedi: beside a loop that leaves it
+        # half a processor, its first answer takes longer than anybody waits. What is there is found without it.
+        completer = IPCompleter(shell, namespace=shell.user_ns, parent=shell)
+        completer.use_jedi = False
+        with provisionalcompleter():
+            found = list(rectify_completions(code, completer.completions(code, cursor)))
+        start, end = (found[0].start, found[0].end) if found else (cursor, cursor)
+        content = {"status": "ok", "matches": [c.text for c in found], "cursor_start": start, "cursor_end": end}
+        kernel.session.send(stream, "complete_reply", {**content, "metadata": {}}, parent, ident=ident)
+
+    kernel.shell_handlers["names_request"] = kernel.control_handlers["names_request"] = names_request
+    kernel.control_handlers["complete_request"] = complete_beside
+    kernel.control_handlers["inspect_request"] = kernel.inspect_request
 
     looked_at = {}
 

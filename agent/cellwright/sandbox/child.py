@@ -385,8 +385,10 @@ class ChildKernel(KernelServices):
         self._lost(await process.ended())
 
     async def _introspect(self, kind: str, content: Mapping[str, Json]) -> Mapping[str, Json]:
-        if self._process is None or self._current is not None:  # it would queue behind the running code
+        if self._process is None:
             return {}
+        if self._current is not None:  # on the shell channel it would queue behind the running code
+            return await self._process.beside.ask(kind, content)
         client = self._process.client
         request = channels.send(client, client.shell_channel, kind, dict(content))
         self._cells[request] = cell = Cell(request, "", None, 0)

@@ -59,6 +59,10 @@ class NoSandbox:
         found = [Variable(name, type(value).__name__, repr(value)[:2000]) for name, value in self.values.items()]
         return AtHand(tuple(found))
 
+    async def names(self) -> Sequence[str]:
+        """Those of the values that were put."""
+        return sorted(self.values)
+
     async def complete(self, code: str, cursor: int) -> Mapping[str, Json]:
         """Nothing."""
         return {}

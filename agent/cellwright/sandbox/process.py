@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import SandboxDied, SandboxUnavailable, one_line
 from ..outputs import Json
 from . import channels
+from .beside import Beside
 from .isolation import PROVISIONER, Isolation
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class KernelProcess:
         self._folder = Path(tempfile.mkdtemp(prefix="cw-"))
         self.manager: AsyncKernelManager
         self.client: AsyncKernelClient
+        self.beside: Beside
 
     @classmethod
     async def start(cls, kernel_name: str, workspace: Path, isolation: Isolation) -> KernelProcess:
@@ -86,6 +88,7 @@ class KernelProcess:
             ) from error
         self.client = manager.client(context=context)  # else it makes one of its own, without limits
         channels.open_channels(self.client)
+        self.beside = Beside(self.client)
 
     def _fence(self, manager: AsyncKernelManager) -> None:
         """Have the kernel started by the provisioner that isolates it."""

@@ -49,7 +49,7 @@ class KernelServices(ABC):
 
     @abstractmethod
     async def _introspect(self, kind: str, content: Mapping[str, Json]) -> Mapping[str, Json]:
-        """The reply to a small request; empty while code runs."""
+        """The reply to a small request; empty when none came in time."""
 
     async def offer(self, tools: Sequence[ToolFacts]) -> None:
         """Make host tools callable under their names, now and after every restart."""
@@ -104,11 +104,16 @@ class KernelServices(ABC):
                 ),
             )
 
+    async def names(self) -> Sequence[str]:
+        """The names of its variables, in alphabetical order, while code runs, too; none where it does not run."""
+        found = (await self._introspect("names_request", {})).get("names")
+        return sorted(filter(str.isidentifier, map(relay.word, found))) if isinstance(found, list) else []
+
     async def complete(self, code: str, cursor: int) -> Mapping[str, Json]:
-        """`complete_reply` content; empty while the kernel is busy."""
+        """`complete_reply` content, while code runs, too; empty when none came."""
         return relay.clean_completion(await self._introspect("complete_request", {"code": code, "cursor_pos": cursor}))
 
     async def inspect(self, code: str, cursor: int, detail: int = 0) -> Mapping[str, Json]:
-        """`inspect_reply` content; empty while the kernel is busy."""
+        """`inspect_reply` content, while code runs, too; empty when none came."""
         content = {"code": code, "cursor_pos": cursor, "detail_level": detail}
         return relay.clean_inspection(await self._introspect("inspect_request", content))
