@@ -1,6 +1,6 @@
 """What tests in a real page need of the Cellwright kernel: a model that does as it is told.
 
-The kernel runs in a process of its own, so the model is a provider on loopback (`FakeProvider`), whose reply is the code
+The kernel runs in a process of its own, so the model is a provider on loopback (`FakeProvider`); it replies with the code
 behind `py:` in the task.
 """
 
