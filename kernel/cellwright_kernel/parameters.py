@@ -1,11 +1,11 @@
 """papermill's parameters for notebooks of the Cellwright kernel: `papermill in.ipynb out.ipynb -p species Adelie`.
 
-papermill writes parameters as a cell in the kernel's language, by a translator that is registered for the kernel's name.
-Here that cell is `%%py`: it sets the names in the sandbox, where `{species}` in a task finds them, and code, too.
+papermill writes parameters as a cell in the kernel's language, by a translator registered for the kernel's name. Here
+that cell is `%%py`: it sets the names in the sandbox, where `{species}` in a task finds them, and code, too.
 
-papermill has entry points for engines but none for translators (papermill/engines.py, papermill/translators.py), so this
-module is found as an engine, `cellwright`, which is papermill's own. Nothing but papermill imports it; what its import
-does is the registration that papermill asks of a plug-in.
+papermill has entry points for engines but none for translators (papermill/engines.py, papermill/translators.py). So
+this module is found as an engine, `cellwright`, which is papermill's own. Only papermill imports it; what the import does is
+the registration that papermill wants of a plug-in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What tests in a real page need of the Cellwright kernel: a model that does as it is told.
 
-The kernel runs in a process of its own, so the model is a provider on loopback (`FakeProvider`); it replies with the code
-behind `py:` in the task.
+The kernel runs in a process of its own, so the model is a provider on loopback (`FakeProvider`, `echo`), which replies
+with the code behind `py:` in the task.
 """
 
 from __future__ import annotations
