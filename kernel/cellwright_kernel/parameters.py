@@ -4,8 +4,8 @@ papermill writes parameters as a cell in the kernel's language, by a translator 
 that cell is `%%py`: it sets the names in the sandbox, where `{species}` in a task finds them, and code, too.
 
 papermill has entry points for engines but none for translators (papermill/engines.py, papermill/translators.py). So
-this module is found as an engine, `cellwright`, which is papermill's own. Only papermill imports it; what the import does is
-the registration that papermill wants of a plug-in.
+this module is found as an engine, `cellwright`, which is papermill's own. Only papermill imports it; what the import
+does is the registration that papermill wants of a plug-in.
 """
 
 from __future__ import annotations
