@@ -22,6 +22,16 @@ function button(text, onclick) {
   return Object.assign(make("button", "", text), { type: "button", onclick });
 }
 
+/** Have Enter press `go`; in a text of many lines with Ctrl. @param {any} field @param {HTMLElement} go */
+function onEnter(field, go) {
+  field.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes keys that are pressed here
+  field.onkeydown = (event) => {
+    if (event.key !== "Enter" || !(field.type === "text" || event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    go.click();
+  };
+}
+
 /** Put text on the clipboard, where the page may. @param {string} text */
 async function copy(text) {
   try {
@@ -107,20 +117,18 @@ function drawing(root, send, can) {
   const top = make("div", "cw-top");
   top.append(whole.pill, whole.task, buttons);
   head.append(top, whole.facts, whole.reason);
-  const word = Object.assign(make("form", "cw-tell"), {
-    hidden: true,
-    onsubmit: (event) => {
-      event.preventDefault();
-      if (!field.value.trim()) return;
-      send({ op: "tell", text: field.value });
-      setText(told, `Before its next step the agent reads: ${field.value}`);
-      field.value = "";
-    },
-  });
   const label = "Tell the agent something before its next step";
   const field = Object.assign(make("input"), { ariaLabel: label, placeholder: label, maxLength: 1e4 });
   const told = Object.assign(make("div", "cw-said"), { role: "status" });
-  word.append(field, Object.assign(make("button", "", "Tell")), told);
+  const tell = button("Tell", () => {
+    if (!field.value.trim()) return;
+    send({ op: "tell", text: field.value });
+    setText(told, `Before its next step the agent reads: ${field.value}`);
+    field.value = "";
+  });
+  const word = Object.assign(make("div", "cw-tell"), { hidden: true });
+  onEnter(field, tell);
+  word.append(field, tell, told);
   root.replaceChildren(head, whole.list, word, whole.answer);
 
   /** Every run that is shown, by its key. @type {Map<string | undefined, any>} */
@@ -160,7 +168,7 @@ function drawing(root, send, can) {
   function tools(it, made, number) {
     if (made.tools.firstChild) return;
     Object.assign(made.tools, { role: "toolbar", ariaLabel: `Step ${number}` });
-    const code = () => made.code.querySelector("pre").textContent;
+    const code = () => made.code.querySelector("pre").textContent.trimEnd();
     /** `sure`: what the button says until it is pressed again. */
     const add = (text, act, sure) => {
       let asked = false;
@@ -257,7 +265,7 @@ function drawing(root, send, can) {
     ask(it, change) {
       const made = step(it, change.step);
       const box = Object.assign(make("div", "cw-ask"), { role: "group", ariaLabel: `Run step ${change.step}?`, tabIndex: -1 });
-      box.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes keys that are pressed here
+      box.dataset.lmSuppressShortcuts = "true";
       const row = make("div", "cw-buttons");
       const since = performance.now();
       const answer = (what, text, event) => {
@@ -272,11 +280,7 @@ function drawing(root, send, can) {
           const field = Object.assign(make(tag), { value, ariaLabel: label, placeholder: label, spellcheck: false });
           if (tag === "textarea") field.rows = Math.min(20, value.split("\n").length + 1);
           const go = button(verb, () => answer(what, field.value));
-          field.onkeydown = (event) => {
-            if (event.key === "Enter" && (tag === "input" || event.ctrlKey || event.metaKey)) go.click();
-            else return;
-            event.preventDefault();
-          };
+          onEnter(field, go);
           row.replaceChildren(field, go, button("Back", () => (choices(), first())));
           field.focus();
         });
