@@ -13,6 +13,7 @@ from typing import Literal
 
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
 from pydantic import BaseModel
 
 server = MCPServer("probe", log_level="ERROR")
@@ -23,13 +24,13 @@ class Place(BaseModel):
     country: str = "Norway"
 
 
-@server.tool()
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
 def add(a: int, b: int = 2) -> int:
     """Add two numbers."""
     return a + b
 
 
-@server.tool()
+@server.tool(annotations=ToolAnnotations(destructive_hint=False))
 def visit(place: Place, how: Literal["train", "boat"] = "train", note: str | None = None) -> Place:
     """Visit a place."""
     return Place(city=f"{place.city} by {how}", country=note or place.country)

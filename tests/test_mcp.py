@@ -133,6 +133,11 @@ async def test_b2_the_model_is_told_in_python_what_a_tool_takes_and_gives(probe:
     assert described.endswith('Returns {"city": str, "country": str (optional)}')
 
 
+async def test_e5_a_tool_that_may_destroy_is_asked_about_unless_its_server_says_no(probe: McpServer) -> None:
+    risky = {tool.name: tool.risky for tool in probe.tools}
+    assert (risky["add"], risky["visit"], risky["pid"]) == (False, False, True)
+
+
 async def test_b2_structured_results_are_plain_data_images_are_base64_and_errors_are_raised(probe: McpServer) -> None:
     tools = by_name(probe)
     assert await tools["add"](1) == 3

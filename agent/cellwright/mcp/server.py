@@ -108,9 +108,10 @@ class McpServer:
         async def send(arguments: dict[str, Json], tell: Tell) -> Json:
             return await self._call(offer, arguments, tell)
 
-        return SchemaTool(
-            name, offer.description or "", offer.input_schema, send, returns=returned_schema(offer.output_schema)
-        )
+        returns = returned_schema(offer.output_schema)
+        tool = SchemaTool(name, offer.description or "", offer.input_schema, send, returns=returns)
+        tool.risky = _may_destroy(offer)
+        return tool
 
     def _say_once(self, note: str) -> None:
         if note not in self.notes:
@@ -185,3 +186,12 @@ class McpServer:
             self._offers = self._connection.offers
         if self._on_change:
             self._on_change()
+
+
+def _may_destroy(offer: Offer) -> bool:
+    """Whether a tool may change what can't be had back: unless its server says that it does not.
+
+    So the protocol has it: `destructiveHint` is true by default, and means nothing for a tool that only reads.
+    """
+    hints = offer.annotations
+    return hints is None or not (hints.read_only_hint or hints.destructive_hint is False)
