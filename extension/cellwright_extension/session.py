@@ -25,6 +25,7 @@ from cellwright.steering import Steering
 from cellwright.tools import Tool
 
 from .brought_back import BroughtBack
+from .comm_proxy import page_for
 from .person import Person
 from .wishes import Wishes, offered, taken_back
 
@@ -106,10 +107,12 @@ class Session:
         """The agent, made when it is first needed."""
         if self._agent is None:
             settings = self.settings
+            sandbox = ChildKernel(
+                settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation
+            )
+            sandbox.widgets.page = page_for(sandbox.widgets)
             self._agent = CodeAgent(
-                sandbox=ChildKernel(
-                    settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation
-                ),
+                sandbox=sandbox,
                 on_input=self._ask_for_code if self._ask else None,
                 journal=_journal(settings),
             )

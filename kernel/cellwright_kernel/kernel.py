@@ -15,7 +15,7 @@ from ipykernel.ipkernel import IPythonKernel
 
 from cellwright.errors import CellwrightError, RunInterrupted, UsageError
 from cellwright.events import Event, Output
-from cellwright.outputs import Clear, Display, Failure, Json, Stream
+from cellwright.outputs import Failure, Json
 
 from . import cells
 from .cells import Cell
@@ -189,8 +189,8 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         if run.status == "interrupted":
             raise RunInterrupted("Stopped. The sandbox keeps its variables.")
         step = run.steps[-1] if run.steps else None
-        if step and step.error:
-            raise CellFailed(step.error)
+        if step and step.error and step.outcome != "ok":  # code may also show an error and go on
+            raise CellFailed(step.error, is_shown=not _is_interrupt(step.error))
         if run.status == "failed" or (step and step.note):
             raise CellFailed(Failure("SandboxDied", step.note if step and step.note else run.reason))
         execution = session.agent.execution
@@ -198,20 +198,12 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
 
     def _relay(self, event: Event, count: int) -> None:
         """Show what a person's own cell shows."""
-        if not isinstance(event, Output):
-            return
-        match event.output:
-            case Stream(name=name, text=text):
-                self._send("stream", {"name": name, "text": text})
-            case Clear(wait=wait):
-                self._send("clear_output", {"wait": wait})
-            case Display() as shown:
-                content: Reply = {"data": dict(shown.data), "metadata": dict(shown.metadata)}
-                if shown.is_result:
-                    self._send("execute_result", {**content, "execution_count": count})
-                else:
-                    content["transient"] = {"display_id": shown.display_id} if shown.display_id else {}
-                    self._send("update_display_data" if shown.is_update else "display_data", content)
+        from cellwright.sandbox.comms import ON_PAGE
+        from cellwright_extension.publishing import as_message
+
+        # What interrupted code says of it is said once, by the cell's own error.
+        if isinstance(event, Output) and not ON_PAGE.get() and not _is_interrupt(event.output):
+            self._send(*as_message(event.output, count))
 
     def _remember(self, value: object, count: int) -> None:
         """`_` and `Out[n]` of the host's shell hold the answer."""
@@ -301,6 +293,10 @@ class CellFailed(Exception):
         super().__init__(failure.evalue)
         self.failure = failure
         self.is_shown = is_shown
+
+
+def _is_interrupt(output: object) -> bool:
+    return isinstance(output, Failure) and output.ename == "KeyboardInterrupt"
 
 
 def _body(code: str) -> tuple[str, int]:

@@ -144,6 +144,7 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
 
     # The host bounds it, too, for code that undoes this. Here it costs the least, and nothing gets lost on the way.
     room = {}
+    flush_at_once = []
 
     def begin_cell(info=None):
         room.update(text=output_bytes, drawn=16 * output_bytes, dropped=0, displays=DISPLAYS)
@@ -179,7 +180,7 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
             flushes["left"] = min(50.0, flushes["left"] + 20 * (now - flushes["last"]))
             flushes["last"] = now
             by = sys._getframe(1).f_globals.get("__name__", "")
-            if flushes["left"] >= 1 or by.startswith(("ipykernel", "IPython")):
+            if flushes["left"] >= 1 or by.startswith(("ipykernel", "IPython", "ipywidgets")):
                 flushes["left"] -= 1
                 flush()
 
@@ -194,6 +195,7 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
             stream.write = bounded_write  # here, because IPython puts its own back after the bootstrap cell
 
         shell.events.register("pre_run_cell", begin_to_bound)
+        flush_at_once.append(flush)
         return write
 
     shell._tee = lambda channel: contextlib.nullcontext()
@@ -238,6 +240,13 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
             pass  # what is so deep is refused by JSON in any case
         return {key: fitting(key, value) for key, value in content.items()}
 
+    comms = ("comm_open", "comm_msg", "comm_close")
+
+    def is_too_large(content, buffers):
+        with contextlib.suppress(RecursionError):
+            return length(content) + sum(memoryview(item).nbytes for item in buffers or ()) > MESSAGE
+        return True
+
     stock_send = kernel.session.send
     shown = {"left": 500.0, "last": time.monotonic()}
 
@@ -255,6 +264,9 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
         is_whole = isinstance(msg_or_type, dict)
         kind = msg_or_type["header"]["msg_type"] if is_whole else msg_or_type
         if kind in ("display_data", "update_display_data", "clear_output") and is_one_too_many():
+            return None
+        if kind in comms and is_too_large(msg_or_type["content"] if is_whole else content, kwargs.get("buffers")):
+            write_stderr(f"\nA widget's message of more than {MESSAGE >> 20} MB was not sent.\n")
             return None
         limit = REPLY if kind == "execute_reply" else MESSAGE
         if is_whole:
@@ -326,6 +338,28 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
     shell.events.register("post_run_cell", lambda result: under_way.clear())
     kernel.pre_handler_hook = lambda: signal.signal(signal.SIGINT, on_sigint)
     kernel.post_handler_hook = lambda: None
+
+    # ---- what the page says to a widget ---------------------------------------------------------------------------
+
+    def as_work(handle):
+        def handle_as_work(stream, ident, message):
+            if not under_way:
+                begin_cell()
+            under_way.append(message)  # an interrupt may meet what a widget calls
+            try:
+                return handle(stream, ident, message)
+            finally:
+                if under_way:
+                    under_way.pop()
+                for flush in flush_at_once:
+                    flush()
+                # ipykernel does not say so beside a cell that awaits something, and the page waits for it.
+                stock_send(kernel.iopub_socket, "status", {"execution_state": "idle"}, parent=message)
+
+        return handle_as_work
+
+    for kind in comms:
+        kernel.shell_handlers[kind] = as_work(kernel.shell_handlers[kind])
 
     # The person's input() goes the same way, so that a tool call from a thread can't take its reply.
     def input_request(prompt, ident, parent, password=False):

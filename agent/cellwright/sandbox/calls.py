@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Mapping
 
 from ..outputs import Json
 from . import relay
 from .base import Answer, Call, Callbacks, CallResult, Raised, Returned
 from .cell import Cell
+from .comms import widget_view
 
 BEGUN_AT_ONCE = 64
 """So many calls may threads make at the same time."""
@@ -52,14 +54,19 @@ def _ended(ticket: Json, cell: Cell) -> CallResult:
     del cell.begun[str(ticket)]
     if task.cancelled():
         return Raised("The call was stopped.")
-    result = task.result()
-    return Returned({"value": result.value} if isinstance(result, Returned) else {"error": result.message})
+    return Returned(as_reply(task.result()))
+
+
+def as_reply(result: CallResult) -> dict[str, Json]:
+    """A result as the sandbox's code reads it."""
+    return {"value": result.value} if isinstance(result, Returned) else {"error": result.message}
 
 
 async def _do(request: dict[str, Json], cell: Cell, callbacks: Callbacks) -> CallResult:
     if "answer" in request:
         if cell.answer is None:
             cell.answer = _answer(request["answer"])
+            cell.answer_view = widget_view(_bundle(request["answer"]))
             cell.answered_or_replied.set()
         return Returned(None)
     if "input" in request:
@@ -84,10 +91,14 @@ async def _ask_person(callbacks: Callbacks, prompt: str, password: bool) -> Call
         return Raised("Nothing was typed.")
 
 
+def _bundle(raw: Json) -> Mapping[str, Json]:
+    data = raw.get("data") if isinstance(raw, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
 def _answer(raw: Json) -> Answer:
+    clean = relay.clean_bundle(_bundle(raw))
     raw = raw if isinstance(raw, dict) else {}
-    data = raw.get("data")
-    clean = relay.clean_bundle(data) if isinstance(data, dict) else {}
     return Answer(
         data=clean,
         metadata=relay.clean_metadata(raw.get("metadata"), clean),

@@ -20,6 +20,7 @@ from ..terminal import Printed, moves
 
 if TYPE_CHECKING:
     from .base import Answer, Callbacks, CallResult
+    from .comms import Widgets
 
 MESSAGES = 5_000
 """Outputs of one action that are passed on."""
@@ -41,13 +42,18 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class Cell:
     """One request under way. `output_bytes`: characters of text that it may show."""
 
-    def __init__(self, msg_id: str, code: str, callbacks: Callbacks | None, output_bytes: int) -> None:
+    def __init__(
+        self, msg_id: str, code: str, callbacks: Callbacks | None, output_bytes: int, widgets: Widgets | None = None
+    ) -> None:
         self.msg_id = msg_id
         self.code = code
         self.callbacks = callbacks
+        self.widgets = widgets
         self.reply: asyncio.Future[Mapping[str, Json]] = asyncio.get_running_loop().create_future()
         self.idle = asyncio.Event()
         self.answer: Answer | None = None
+        self.answer_view: Json = None
+        """Names the widget that the answer is."""
         self.answered_or_replied = asyncio.Event()
         self.reply.add_done_callback(lambda _: self.answered_or_replied.set())
         self.pending: Stream | None = None
@@ -69,12 +75,12 @@ class Cell:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    async def take(self, output: CellOutput) -> None:
-        """Pass an output on; neighbouring text is gathered first."""
+    async def take(self, output: CellOutput, view: Json = None) -> None:
+        """Pass an output on; neighbouring text is gathered first. `view`: names the widget that it is."""
         if isinstance(output, Stream):
             await self._gather(output)
             return
-        await self._leave_stream()
+        await self.leave_stream()
         if isinstance(output, Failure):
             output = replace(output, line=failing_line(output))
         size = _size(output)
@@ -83,7 +89,7 @@ class Cell:
             return
         self._rich_left -= size
         self._messages_left -= 1
-        await self._pass_on(output)
+        await self._pass_on(output, view)
 
     def drop(self) -> None:
         """Count an output that is not passed on."""
@@ -95,7 +101,7 @@ class Cell:
             return
         self._read_left -= len(output.text)
         if output.name != self._stream:
-            await self._leave_stream()
+            await self.leave_stream()
             self._stream = output.name
         if self.pending:
             self.pending = Stream(output.name, self.pending.text + output.text)
@@ -106,10 +112,15 @@ class Cell:
         if is_over or len(self.pending.text) > GATHER_CHARACTERS:
             await self.flush_when_due()
 
-    async def _pass_on(self, output: CellOutput) -> None:
+    async def _pass_on(self, output: CellOutput, view: Json = None) -> None:
         """In the context of who asked: the pump's own is the first cell's, and a front end would show it there."""
         if self.callbacks:
-            await asyncio.create_task(self.callbacks.on_output(output), context=self.context)
+            await asyncio.create_task(self._show(output, view, self.callbacks), context=self.context)
+
+    async def _show(self, output: CellOutput, view: Json, callbacks: Callbacks) -> None:
+        if self.widgets:
+            self.widgets.take(output, view)
+        await callbacks.on_output(output)
 
     async def flush_when_due(self) -> None:
         """Pass gathered text on, unless it only draws a line anew that was drawn a moment ago."""
@@ -125,7 +136,7 @@ class Cell:
             self._told_at = time.monotonic()
             await self._tell(self._printed.news(pending.text))
 
-    async def _leave_stream(self) -> None:
+    async def leave_stream(self) -> None:
         """Pass on what is gathered and what was kept back below the cursor: something else comes now."""
         await self.flush()
         await self._tell(self._printed.rest())
@@ -140,7 +151,7 @@ class Cell:
 
     async def say_what_was_dropped(self) -> None:
         """Pass on what was kept back, then one line on what was not kept."""
-        await self._leave_stream()
+        await self.leave_stream()
         dropped = []
         if self._text_dropped:
             dropped.append(f"{self._text_dropped:,} more characters of output")

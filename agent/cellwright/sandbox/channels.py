@@ -12,7 +12,7 @@ import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SandboxDied, ValueNotTransferable, one_line
@@ -45,6 +45,8 @@ STRUCTURE = 300_000
 LOOK_SECONDS = 1.0
 """How often a silent channel is looked at without being told to."""
 
+COMMS = {"comm_open", "comm_msg", "comm_close"}
+
 _DELIMITER = b"<IDS|MSG>"
 
 
@@ -60,6 +62,9 @@ class Message:
     """Bytes of its content."""
     is_too_large: bool = False
     """It was not read; `content` is empty."""
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    """Of a comm's message, and so are the buffers."""
+    buffers: Sequence[bytes] = ()
 
 
 def open_channels(client: AsyncKernelClient) -> None:
@@ -123,6 +128,9 @@ def read(session: Session, parts: list[bytes]) -> Message:
         raise TypeError("an id is no text")
     if (len(content) > STREAM_BYTES and kind == "stream") or not _is_affordable(content):
         return Message(kind, belongs_to, {}, len(content), is_too_large=True)
+    if kind in COMMS and len(metadata) <= HEADER_BYTES:
+        more = _object(metadata), parts[start + 5 :]
+        return Message(kind, belongs_to, _object(content), len(content), False, *more)
     return Message(kind, belongs_to, _object(content), len(content))
 
 

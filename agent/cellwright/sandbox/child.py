@@ -20,17 +20,10 @@ from ..errors import SandboxDied
 from ..facts import SandboxFacts
 from ..outputs import Json
 from . import channels, relay
-from .base import (
-    Callbacks,
-    Died,
-    Execution,
-    Failed,
-    Finished,
-    Returned,
-    TimedOut,
-)
-from .calls import serve
+from .base import Callbacks, Died, Execution, Failed, Finished, TimedOut
+from .calls import as_reply, serve
 from .cell import Cell
+from .comms import Widgets, widget_view
 from .isolation import Isolation
 from .process import KernelProcess
 from .services import KernelServices, bootstrap_cell
@@ -73,15 +66,14 @@ class ChildKernel(KernelServices):
         isolation: Isolation | None = None,
     ) -> None:
         super().__init__()
-        self.kernel_name = kernel_name
+        self.kernel_name, self.output_bytes = kernel_name, output_bytes
         self.isolation = isolation or Isolation()
-        self.output_bytes = output_bytes
-        self._given_workspace = workspace
-        self._workspace = workspace
+        self._given_workspace = self._workspace = workspace
         self._process: KernelProcess | None = None
         self._pumps: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._cells: dict[str, Cell] = {}
+        self.widgets = Widgets(self._cells, output_bytes)
         self._current: Cell | None = None
         self._stopping: asyncio.Task[bool] | None = None
         self._starting = asyncio.Lock()
@@ -146,6 +138,7 @@ class ChildKernel(KernelServices):
 
     async def _boot(self) -> SandboxFacts:
         self._process = process = await KernelProcess.start(self.kernel_name, self.workspace, self.isolation)
+        self.widgets.begin(process if self.isolation.level == "process" else None)
         self._instance += 1
         self._mark = secrets.token_hex(16)
         pumps = (self._pump_iopub, self._pump_shell, self._pump_stdin, self._watch, self._keep_hearing, self._guard)
@@ -201,6 +194,7 @@ class ChildKernel(KernelServices):
         await asyncio.gather(*tasks, return_exceptions=True)
         process, self._process = self._process, None
         if process:
+            self.widgets.end()
             await process.end()
 
     # ---- running code -------------------------------------------------------------------------------------------
@@ -208,6 +202,7 @@ class ChildKernel(KernelServices):
     async def run(self, code: str, callbacks: Callbacks, seconds: float | None = None) -> Execution:
         """Run `code`, at most `seconds`. See `Sandbox.run`."""
         await self.start()
+        await self.widgets.at_rest()
         cell = self._send(code, callbacks)
         self._current = cell
         try:
@@ -249,6 +244,7 @@ class ChildKernel(KernelServices):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(IDLE_GRACE_SECONDS):
                 await cell.idle.wait()
+        self.widgets.show_answer(cell)
         return reply
 
     def _send(
@@ -272,11 +268,12 @@ class ChildKernel(KernelServices):
             "stop_on_error": False,
         }
         request = channels.send(client, client.shell_channel, "execute_request", content, buffers)
-        self._cells[request] = cell = Cell(request, code, callbacks, self.output_bytes)
+        self._cells[request] = cell = Cell(request, code, callbacks, self.output_bytes, self.widgets)
         return cell
 
     async def _request(self, code: str = "", expression: str | None = None, buffers: Sequence[bytes] = ()) -> Json:
         """A silent request of our own; the value of `expression`, which must be a Packet. Raises `SandboxError`."""
+        await self.widgets.at_rest()
         cell = self._send(code, None, expression=expression, buffers=buffers)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
@@ -319,23 +316,25 @@ class ChildKernel(KernelServices):
 
     async def _pump_iopub(self, process: KernelProcess) -> None:
         while True:
-            cell = self._current
-            waiting = cell is not None and cell.pending is not None
+            waiting = [cell for cell in self._cells.values() if cell.pending]
             message = await channels.receive(process.client.iopub_channel, FLUSH_SECONDS if waiting else None)
             if message is None:
-                if cell:
+                for cell in waiting:
                     await cell.flush_when_due()
                 continue
-            cell = self._cells.get(message.parent)
-            if cell is None:
-                continue
-            if message.is_too_large:
-                cell.drop()
-            elif message.kind == "status":
-                if message.content.get("execution_state") == "idle":
-                    cell.idle.set()
-            elif output := await channels.output(message):
-                await cell.take(output)
+            if message.kind in channels.COMMS:
+                await self.widgets.say(message)
+            if of := self._cells.get(message.parent):
+                await self._hear(of, message)
+
+    async def _hear(self, cell: Cell, message: channels.Message) -> None:
+        if message.is_too_large:
+            cell.drop()
+        elif message.kind == "status":
+            if message.content.get("execution_state") == "idle":
+                cell.idle.set()
+        elif output := await channels.output(message):
+            await cell.take(output, widget_view(message.content.get("data")))
 
     async def _pump_shell(self, process: KernelProcess) -> None:
         while True:
@@ -366,14 +365,13 @@ class ChildKernel(KernelServices):
             if not cell.reply.done():
                 cell.reply.set_exception(SandboxDied(cause))
                 cell.reply.exception()  # mark as seen: a request that nobody awaits any more must not warn
+        self.widgets.end()
         self._facts = None
 
     async def _reply_to(self, content: Mapping[str, Json]) -> None:
-        prompt = content.get("prompt")
-        prompt = prompt if isinstance(prompt, str) else ""
+        prompt = relay.as_text(content.get("prompt"))
         if prompt.startswith(self._mark):
-            result = await serve(prompt[len(self._mark) :], self._current)
-            reply = {"value": result.value} if isinstance(result, Returned) else {"error": result.message}
+            reply = as_reply(await serve(prompt[len(self._mark) :], self._current))
         else:  # a kernel whose input() the bootstrap could not route: nothing to answer with
             reply = {"error": "input is not available"}
         if self._process:

@@ -168,7 +168,7 @@ def output(kind: str, content: Mapping[str, Json]) -> CellOutput | None:
     `Cell` follows it.
     """
     if kind == "stream":
-        text = clean_stream(_text(content.get("text")))
+        text = clean_stream(as_text(content.get("text")))
         return Stream("stderr", text) if content.get("name") == "stderr" else Stream("stdout", text)
     if kind == "error":
         lines = content.get("traceback")
@@ -209,7 +209,7 @@ def clean_payload(payload: Json) -> list[dict[str, Json]]:
     for item in payload[:PAYLOADS] if isinstance(payload, list) else ():
         source = item.get("source") if isinstance(item, dict) else None
         if source == "set_next_input":
-            text, replace = clean_text(_text(item.get("text"))), item.get("replace") is True
+            text, replace = clean_text(as_text(item.get("text"))), item.get("replace") is True
             kept.append({"source": source, "text": text, "replace": replace})
         elif source == "page" and isinstance(item.get("data"), dict):
             kept.append({"source": source, "data": dict(clean_bundle(item["data"])), "start": 0})
@@ -235,15 +235,15 @@ def clean_inspection(reply: Mapping[str, Json]) -> Mapping[str, Json]:
 
 def word(value: Json, limit: int = WORD_CHARACTERS) -> str:
     """`value` as a short text, empty when it is none."""
-    return clean_text(_text(value)[:limit])
+    return clean_text(as_text(value)[:limit])
 
 
-def _text(value: Json) -> str:
+def as_text(value: Json) -> str:
     """`value` if it is text; turning anything else into text may fail, or never end."""
     return value if isinstance(value, str) else ""
 
 
 def _shortened(value: Json) -> str:
-    text = _text(value)
+    text = as_text(value)
     more = len(text) - ERROR_CHARACTERS
     return clean_text(text if more <= 0 else f"{text[:ERROR_CHARACTERS]}… {more:,} more characters")
