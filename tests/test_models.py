@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cellwright.approval import Approval, Question, Said
 from cellwright.errors import (
     ConfigError,
     ContextFull,
@@ -328,6 +329,38 @@ async def test_the_tool_calling_agent_works_through_a_provider() -> None:
     assert [call["id"] for call in said[0]["tool_calls"]] == [message["tool_call_id"] for message in said[1:]]
     assert len({message["tool_call_id"] for message in said[1:]}) == 2
     assert run.totals.usage == Usage(200, 40, cached=128, reasoning=16)
+
+
+async def test_a4_every_function_call_is_answered_when_the_conversation_goes_on() -> None:
+    """OpenAI refuses a conversation in which one is not: that of the answer, or one that was stopped while it asked."""
+    asked = asyncio.Event()
+
+    async def never(_: Question) -> Said:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()
+
+    def one() -> int:
+        """One."""
+        return 1
+
+    calls = [[("", "final_answer", '{"answer": 1}')], [("", "one", "{}"), ("", "one", "{}")]]
+    async with (
+        FakeProvider(reply="", calls=lambda request: calls[len(provider.requests) % 2 - 1]) as provider,
+        ToolCallingAgent(model_of(provider), tools=[one], journal=None) as agent,
+    ):
+        assert (await agent.run("Say 1.")).answer == 1
+        agent.approve = Approval("ask", never)
+        stopped = asyncio.create_task(agent.run("Call."))
+        await asyncio.wait_for(asked.wait(), 20)
+        agent.stop()
+        assert (await stopped).status == "interrupted"
+        agent.approve = None
+        assert (await agent.run("Say it again.")).answer == 1
+    said = provider.requests[-1]["messages"]
+    ids = [call["id"] for message in said for call in message.get("tool_calls") or ()]
+    answers = [message["tool_call_id"] for message in said if message["role"] == "tool"]
+    assert len(ids) == 3
+    assert answers == ids
 
 
 async def test_what_a_model_can_read_is_known_from_the_table() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
 from typing import Any
 
 from ..facts import ToolUse
@@ -11,7 +12,21 @@ from .base import Message, Reasoning, ReplyPart, Text
 
 def as_dicts(messages: Sequence[Message], blind: str = "") -> list[dict[str, Any]]:
     """The messages as OpenAI's protocol writes them; `blind` names a model that can't see, which is told so."""
-    return [_as_dict(message, blind) for message in messages]
+    return [_as_dict(message, blind) for message in _all_answered(messages)]
+
+
+def _all_answered(messages: Sequence[Message]) -> Iterator[Message]:
+    """With an answer to every function call: one that was stopped has none, nor has the final answer.
+
+    Providers refuse a conversation in which one is missing.
+    """
+    for at, message in enumerate(messages, 1):
+        yield message
+        if message.calls:
+            answers = takewhile(lambda later: later.role == "tool", islice(messages, at, None))
+            known = {answer.call_id for answer in answers}
+            missing = (call for call in message.calls if call.id not in known)
+            yield from (Message("tool", "No result.", call_id=call.id) for call in missing)
 
 
 def _as_dict(message: Message, blind: str) -> dict[str, Any]:
