@@ -34,7 +34,9 @@ async def test_e2_a_task_is_shown_and_answered(book: Notebook) -> None:
     assert WIDGET in live["data"]
     assert WIDGET not in twin["data"]
     assert cell.result == "42"
-    assert (await book.run("_.value + 1")).result == "43"
+    number = cell.of("execute_result")[0]["execution_count"]
+    assert (await book.run("_ + 1")).result == "43"
+    assert (await book.run(f"Out[{number}], _{number}, _, __")).result == "(42, 42, 43, 42)"
 
 
 async def test_e2_a_table_goes_in_and_comes_back(book: Notebook) -> None:
@@ -42,6 +44,64 @@ async def test_e2_a_table_goes_in_and_comes_back(book: Notebook) -> None:
     cell = await book.run("%%agent --in df --out result\npy: final_answer(df * 2)")
     assert cell.is_ok, cell.reply
     assert (await book.run("type(result).__name__, result['a'].tolist()")).result == "('DataFrame', [2, 4, 6])"
+
+
+async def test_e2_a_table_is_the_cells_value(book: Notebook) -> None:
+    code = "import pandas as pd\nfinal_answer(pd.DataFrame({'a': [1, 2]}))"
+    cell = await book.run(f"%%agent\npy: {code}")
+    assert "<table" in cell.of("execute_result")[0]["data"]["text/html"]
+    assert (await book.run("_['a'].sum()")).result in ("3", "np.int64(3)")
+
+
+async def test_e2_the_run_is_at_hand(book: Notebook) -> None:
+    await book.run("%%agent\npy: final_answer(6)")
+    assert (await book.run("_run.status, _run.answer, len(_run.steps), _run.steps[0].code")).result == (
+        "('success', 6, 1, 'final_answer(6)')"
+    )
+    # What can't leave the sandbox is the run, which shows it.
+    await book.run("%%agent\npy: import re\nfinal_answer(re.compile('x+'))")
+    assert (await book.run("_ is _run, _")).result == "(True, re.compile(r'x+', re.UNICODE))"
+    assert not (await book.run("%%agent --max-steps 1\npy: print('no answer')")).is_ok
+    assert (await book.run("_run.status")).result == "'out_of_steps'"
+
+
+async def test_e2_cells_of_the_notebook_go_along_when_they_are_asked_for(
+    book: Notebook, provider: FakeProvider
+) -> None:
+    await book.run("secret_plan = 'older'")
+    await book.run("print('counted')\n6 * 7")
+    await book.run("1 / 0")
+    await book.run("%%agent --context 2 --new\npy: final_answer(1)")
+    told = provider.requests[-1]["messages"][-1]["content"]
+    at = [told.index(text) for text in ("Task: ", "print('counted')\n6 * 7", "counted\n42", "1 / 0", "ZeroDivision")]
+    assert at == sorted(at)
+    assert "older" not in told
+    assert "--context" not in told
+    # It is on record, and only there where it was asked for.
+    assert (await book.run("'counted' in _run.started.context, 'counted' in _run.task")).result == "(True, False)"
+    await book.run("%%agent --new\npy: final_answer(2)")
+    assert "counted" not in provider.requests[-1]["messages"][-1]["content"]
+
+
+async def test_e2_long_cells_are_told_in_part(book: Notebook, provider: FakeProvider) -> None:
+    for number in range(8):
+        await book.run(f"print('begin{number}', 'x' * 9_000, 'end{number}')")
+    await book.run("%%agent --context 8 --new\npy: final_answer(1)")
+    told = provider.requests[-1]["messages"][-1]["content"]
+    assert "end7" in told and "begin7" in told and "are left out here" in told
+    assert "begin0" not in told
+    assert len(told) < 21_000
+
+
+async def test_e2_a_click_arrives_while_a_task_runs(book: Notebook) -> None:
+    request = book.send("%%agent\npy: import time; time.sleep(30)")
+    shown = (await book.heard(request, "display_data"))["data"][WIDGET]["model_id"]
+    await asyncio.sleep(0.5)
+    begun = time.monotonic()
+    content = {"comm_id": shown, "data": {"method": "custom", "content": {"op": "stop"}}}
+    book.client.shell_channel.send(book.client.session.msg("comm_msg", content))
+    assert not (await book.done(request)).is_ok
+    assert time.monotonic() - begun < 2.0
 
 
 async def test_e2_a_commands_result_is_a_value(book: Notebook) -> None:
@@ -88,7 +148,13 @@ async def test_c1_a_rate_that_was_said_holds(book: Notebook, provider: FakeProvi
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("%agent modle", "model"), ("%%agent --modle x\ntask", "--model"), ("%%agent --in nothing\ntask", "nothing")],
+    [
+        ("%agent modle", "model"),
+        ("%%agent --modle x\ntask", "--model"),
+        ("%%agent --in nothing\ntask", "nothing"),
+        ("%%agent --context many\ntask", "--context"),
+        ("%%agent --context 1 --step 2\ntask", "--context"),
+    ],
 )
 async def test_e2_a_mistake_is_one_line(book: Notebook, line: str, said: str) -> None:
     (error,) = (await book.run(line)).of("error")
@@ -116,8 +182,11 @@ async def test_e2_a_signal_ends_a_run_at_once(book: Notebook, provider: FakeProv
 
 
 async def test_e2_the_magic_can_be_called_from_code(book: Notebook) -> None:
-    cell = await book.run("a = await get_ipython().run_cell_magic('agent', '', 'py: final_answer(9)')\na.value")
-    assert cell.result == "9", cell.reply
+    code = "a = await get_ipython().run_cell_magic('agent', '', 'py: final_answer(9)')"
+    cell = await book.run(f"from cellwright import Run\n{code}\nisinstance(a, Run), a.status, a.value, a")
+    assert cell.result == "(True, 'success', 9, 9)", cell.reply
+    assert (await book.run("a")).result == "9"
+    assert (await book.run("_ + 1")).result == "10"
 
 
 async def test_e2_other_cells_are_as_they_were(book: Notebook) -> None:

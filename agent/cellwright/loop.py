@@ -173,7 +173,7 @@ class Work:
             conversation=agent.conversation,
             task=task,
             author="agent" if model else "person",
-            context=describe(self.at_hand),
+            context=describe(self.at_hand, agent.notebook),
             images=agent.images if model else (),
             files=agent.files,
             origin=agent.origin,

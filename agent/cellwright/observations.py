@@ -42,13 +42,16 @@ def task_text(started: RunStarted) -> str:
     return f"{lost}Task: {started.task}" + (f"\n\nAt hand:\n{started.context}" if started.context else "")
 
 
-def describe(at_hand: AtHand) -> str:
-    """Files and variables as lines for the model."""
+NOTEBOOK = "The last cells of the user's notebook. They ran there, not in the sandbox:"
+
+
+def describe(at_hand: AtHand, notebook: str = "") -> str:
+    """Files and variables as lines for the model; then cells of the person's notebook."""
     lines = [f"- file {f.name} ({_size(f.size)})" + (f": {f.summary}" if f.summary else "") for f in at_hand.files]
     lines += [
         f"- variable {v.name}: {v.type_name}" + (f", {v.summary}" if v.summary else "") for v in at_hand.variables
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *([NOTEBOOK, notebook] if notebook else [])])
 
 
 def observation(step: Step) -> str:

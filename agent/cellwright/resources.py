@@ -39,6 +39,8 @@ class Resources:
         """Of the task that is being done."""
         self.files: tuple[FileFacts, ...] = ()
         """Those that were handed over with it."""
+        self.notebook = ""
+        """The last cells of the person's notebook, told with it."""
 
     @property
     def origin(self) -> str:

@@ -18,6 +18,7 @@ from .limits import Exceeded
 from .lineage import holding
 from .loop import Work
 from .models.base import Model, ReplyEnd, ReplyPart, Sampling, Text
+from .observations import NOTEBOOK
 from .put_back import conversation_of, journal_of, last_number, put_back
 from .run import Run
 
@@ -83,7 +84,7 @@ async def _need_values(agent: CodeAgent, run: Run) -> None:
     if run.started is None or not all(isinstance(event, RunStarted | ValuePut) for event in run.events):
         return  # something came after the values, so all of them are there
     there = {variable.name for variable in (await agent.sandbox.at_hand()).variables}
-    if missing := [name for name in _VARIABLE.findall(run.started.context) if name not in there]:
+    if missing := [name for name in _VARIABLE.findall(run.started.context.partition(NOTEBOOK)[0]) if name not in there]:
         raise UsageError(
             f"The process was killed before {', '.join(missing)} {'was' if len(missing) == 1 else 'were'} on record, "
             "and before anything was done. Give the task again."

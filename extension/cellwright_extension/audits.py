@@ -8,7 +8,7 @@ import click
 
 from cellwright.audit_options import export_options, verify_options
 from cellwright.errors import UsageError
-from cellwright.options import existing_file
+from cellwright.options import existing_file, file_names
 from cellwright.outputs import Json
 from cellwright.run_tables import steps_table
 
@@ -18,7 +18,7 @@ from .tables import Code, Link, Said, Stack, Table
 
 
 @command(
-    click.Argument(["path"], required=False),
+    click.Argument(["path"], required=False, shell_complete=file_names),
     click.Option(["--run"], help="A run's id; the last one by default."),
     *export_options(),
 )
@@ -39,7 +39,7 @@ async def export(session: Session, path: str | None, run: str | None, **how: Jso
     return Said("A page that needs no network:", Link(written))
 
 
-@command(click.Argument(["notebook"]), *verify_options())
+@command(click.Argument(["notebook"], shell_complete=file_names), *verify_options())
 async def verify(
     session: Session, notebook: str, no_run: bool, stamp: str | None, key: str | None, **flags: Json
 ) -> object:

@@ -11,11 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from cellwright.errors import UsageError, nearest
 from cellwright.mcp import read_file, settings_from_words
 from cellwright.models.reach import reachable
-from cellwright.options import arguments, existing_file, sandbox_options, settings_options, split
+from cellwright.options import (
+    arguments,
+    existing_file,
+    file_names,
+    model_names,
+    one_of,
+    sandbox_options,
+    settings_options,
+    split,
+)
 from cellwright.outputs import Json
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.workspace import files_of
@@ -46,7 +56,7 @@ def names() -> list[str]:
     return sorted({name.partition(" ")[0] for name in COMMANDS})
 
 
-@command(click.Argument(["name"], required=False))
+@command(click.Argument(["name"], required=False, shell_complete=model_names))
 async def model(session: Session, name: str | None) -> object:
     """Show which model answers and why, or choose another: `%agent model embedded`."""
     if name:
@@ -116,7 +126,7 @@ async def sandbox(session: Session, **given: Json) -> object:
     return Text(text)
 
 
-@command(click.Argument(["add"], nargs=-1))
+@command(click.Argument(["add"], nargs=-1, shell_complete=file_names))
 async def files(session: Session, add: tuple[str, ...]) -> object:
     """List the files of the workspace, or copy some into it: `%agent files data.csv`."""
     sandbox = session.agent.sandbox
@@ -165,7 +175,11 @@ async def reset(session: Session) -> object:
     return Text("A new conversation, and a new sandbox without variables.")
 
 
-@command(click.Argument(["name"], nargs=-1))
+def _words_like(context: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    return one_of(names())(context, param, typed)  # asked late: other modules still enter theirs
+
+
+@command(click.Argument(["name"], nargs=-1, shell_complete=_words_like))
 async def _help(session: Session, name: tuple[str, ...]) -> object:
     """Say what the commands do."""
     if name:

@@ -10,13 +10,19 @@ import atexit
 import re
 from typing import Any
 
-from cellwright.errors import UsageError
-from cellwright.options import parse_magic
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from .answer import Answer
+from cellwright.errors import UsageError
+from cellwright.options import TaskOptions, parse_magic
+from cellwright.run import Run
+
+from .answer import Answer, keep_value
 from .command_table import NextCell, Text
 from .commands import execute
+from .completion import place
 from .interrupt import stop_on_sigint
+from .notebook_cells import last_cells
+from .rewinding import cut_off
 from .session import Session
 from .stdin import ask, can_ask
 
@@ -32,6 +38,9 @@ def register(shell: Any) -> None:
     shell.register_magic_function(magics.line, "line", "agent")
     shell.register_magic_function(magics.cell, "cell", "agent")
     shell.input_transformers_post.append(awaited)
+    shell.events.register("post_run_cell", lambda result: keep_value(shell, result.result))
+    if shell.Completer:
+        shell.Completer.custom_matchers.append(magics.matches)
     shell.events.register("pre_run_cell", lambda _: magics.session.brought_back.settle())
     atexit.register(magics.session.brought_back.settle)
     magics.session.warm_up()
@@ -49,6 +58,8 @@ class AgentMagics:
         self.shell = shell
         ask = self._ask if hasattr(shell, "kernel") else None
         self.session = Session(shell.config, ask, add_cell=shell.set_next_input)
+        self._inside: frozenset[str] = frozenset()
+        """Names of the sandbox's variables after the last task: a completer can't wait for an answer."""
 
     async def line(self, line: str) -> object:
         """`%agent WORD ...`: `%agent help` lists the words."""
@@ -66,15 +77,28 @@ class AgentMagics:
         values = {name: self._value(name) for name in options.put}
         if options.new:
             self.session.agent.forget()
-        task = self._fill_in(cell)
-        with stop_on_sigint(self.session.stop):
-            if options.step is not None:
-                run = await self.session.branch(options.step, code=cell, flags=options.settings)
-            else:
-                run = await self.session.do(task, options.settings, values, options.images, with_answer=False)
+        before = self.session.last_run
+        try:
+            with stop_on_sigint(self.session.stop):
+                run = await self._do(cell, options, values)
+        finally:
+            if self.session.last_run is not before:  # one that failed can be looked at, too
+                self.shell.user_ns["_run"] = self.session.last_run
+            self._inside = frozenset(await self.session.agent.sandbox.names())
+        answer = self.shell.user_ns["_run"] = await Answer.of(run, self.session)
         if options.out:
             self.shell.user_ns[options.out] = await self.session.answer_of(run)
-        return Answer(run)
+        return answer
+
+    async def _do(self, cell: str, options: TaskOptions, values: dict[str, object]) -> Run:
+        session = self.session
+        if options.step is not None:
+            return await session.branch(options.step, code=cell, flags=options.settings)
+        if said := await cut_off(session):
+            print(said)
+        cells = last_cells(self.shell, options.context)
+        task = self._fill_in(cell)
+        return await session.do(task, options.settings, values, options.images, notebook=cells, with_answer=False)
 
     def _value(self, name: str) -> object:
         if name not in self.shell.user_ns:
@@ -83,12 +107,32 @@ class AgentMagics:
 
     def _fill_in(self, task: str) -> str:
         """`{name}` of the notebook's own plain variables; the session fills in the sandbox's."""
-        known = {
+        known = self._plain()
+        return re.sub(r"\{([A-Za-z_]\w*)\}", lambda match: known.get(match[1], match[0]), task)
+
+    def _plain(self) -> dict[str, str]:
+        return {
             name: str(value)
             for name, value in self.shell.user_ns.items()
             if isinstance(value, str | int | float) and not name.startswith("_")
         }
-        return re.sub(r"\{([A-Za-z_]\w*)\}", lambda match: known.get(match[1], match[0]), task)
+
+    @context_matcher(identifier="cellwright")  # type: ignore[untyped-decorator]
+    def matches(self, asked: CompletionContext) -> SimpleMatcherResult:
+        """What may stand at the cursor, for IPython's completer."""
+        lines = asked.full_text.split("\n")
+        cursor = sum(len(line) + 1 for line in lines[: asked.cursor_line]) + asked.cursor_position
+        found = place(asked.full_text, cursor)
+        if found is None:
+            return SimpleMatcherResult(completions=[])
+        known: set[str] = set()
+        if found.variables == "all":
+            known = {*self._plain(), *self._inside}
+        elif found.variables:
+            hidden = self.shell.user_ns_hidden
+            known = {name for name in self.shell.user_ns if not name.startswith("_") and name not in hidden}
+        completions = [SimpleCompletion(text) for text in found.choices(known)]
+        return SimpleMatcherResult(completions=completions, matched_fragment=found.written, suppress=True, ordered=True)
 
     async def _ask(self, prompt: str, password: bool) -> str:
         if not can_ask(self.shell.kernel):

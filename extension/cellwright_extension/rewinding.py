@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cellwright.errors import UsageError
+from cellwright.errors import CellwrightError, UsageError, one_line
 from cellwright.events import RunResumed
 from cellwright.lineage import holding
 
@@ -29,7 +29,7 @@ async def undo(session: Session, steps: int) -> object:
 )
 async def branch(session: Session, step: int, instruction: tuple[str, ...], run: str) -> object:
     """Go back to before a step, and on in another way: `%agent branch 2 "use the median"`."""
-    return Answer(await session.branch(step, " ".join(instruction), run_id=run))
+    return await Answer.of(await session.branch(step, " ".join(instruction), run_id=run), session)
 
 
 @command(click.Argument(["step"], type=click.IntRange(min=1)))
@@ -47,11 +47,30 @@ async def resume(session: Session, run: str) -> object:
     """Go on with a run that was cut off, or take up what one left: `%agent resume`, with its id or for the latest."""
     known = await session.found(run)
     if known.status != "success":
-        return Answer(await session.resume(known))
+        return await Answer.of(await session.resume(known), session)
     done = await session.take_up(known)
     notes = [event.note for event in done.events if isinstance(event, RunResumed)]
     said = f"Run {known.id} has its answer. What it left is back; give the next task."
     return Text("\n".join([said, *notes]))
+
+
+async def cut_off(session: Session) -> str:
+    """A line on the last task of this folder, where that was cut off and this is the first one since; once a session.
+
+    Empty otherwise, and where the journal can't be read: the task that is given now says so.
+    """
+    if session.is_offered or session.last_run is not None:
+        return ""
+    session.is_offered = True
+    try:
+        listed = await session.journal.runs(20, author="agent", origin=session.agent.origin)
+    except CellwrightError:
+        return ""
+    last = next((run for run in listed if run.caller is None), None)
+    if last is None or last.status not in ("unfinished", "interrupted"):
+        return ""
+    how = "cut off" if last.status == "unfinished" else "stopped"
+    return f"The last task here was {how} ({one_line(last.task, 60)}). `%agent resume {last.id}` goes on with it."
 
 
 def _steps(number: int) -> str:

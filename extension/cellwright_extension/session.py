@@ -76,6 +76,8 @@ class Session:
         self.mcp = McpServers(taken=lambda: self.tools, on_note=print)
         """MCP servers, whose tools the agent may call, too."""
         self.last_run: Run | None = None
+        self.is_offered = False
+        """Whether it was looked for a task that was cut off before this session."""
         self.model_reason = ""
         """Why the model at hand was chosen."""
         with suppress(CellwrightError):  # wrong settings are said when they are needed
@@ -161,17 +163,23 @@ class Session:
         values: Mapping[str, object] | None = None,
         images: Sequence[object] = (),
         *,
+        notebook: str = "",
         with_answer: bool = True,
     ) -> Run:
         """Do a task and show it. A run that did not end well raises `RunFailed` or `RunInterrupted`.
 
         flags: settings for this task only. values: variables to put into the sandbox. images: shown to the model.
+        notebook: cells of the person's notebook, told to the model with the task.
         with_answer: whether what stays in the output repeats the answer, which a cell shows as its result anyway.
         """
         settings = await self._ready(flags)
         task = await self.fill_in(task)
         events = self.agent.stream(task, limits=settings.limits, additional_args=values, images=images)
-        return await self._shown(events, with_answer=with_answer)
+        self.agent.notebook = notebook
+        try:
+            return await self._shown(events, with_answer=with_answer)
+        finally:
+            self.agent.notebook = ""
 
     async def undo(self, steps: int) -> Run:
         """Take back the last steps. Raises `UsageError`."""

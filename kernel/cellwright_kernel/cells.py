@@ -13,6 +13,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+HEADS = ("%agent", "%%agent", "%%py", "%%tool")
+"""What a cell that is ours begins with."""
+
 Kind = Literal["empty", "task", "python", "tools", "command", "ipython"]
 
 

@@ -38,6 +38,7 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         "file_extension": ".md",
         "codemirror_mode": "markdown",
         "pygments_lexer": "markdown",
+        "nbconvert_exporter": "cellwright",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -131,6 +132,8 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
 
     async def _do_task(self, cell: Cell, count: int) -> None:
         from cellwright.options import parse_magic
+        from cellwright_extension.answer import Answer
+        from cellwright_extension.rewinding import cut_off
 
         options = parse_magic(cell.options)
         session = self.agent_session
@@ -139,23 +142,28 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
             return
         if options.put or options.out:
             raise UsageError("--in and --out are for %%agent in a Python notebook; here the sandbox has the variables.")
+        if options.context:
+            raise UsageError("--context is for %%agent in a Python notebook; here the agent knows the cells before.")
         if options.new:
             session.agent.forget()
         if options.step is not None:
             run = await session.branch(options.step, code=cell.text, flags=options.settings)
         else:
+            if said := await cut_off(session):
+                print(said)
             run = await session.do(cell.text, options.settings, images=options.images, with_answer=False)
-        if run.answered:
-            self._remember(run.answer, count)
-            self._show(dict(run.answered.data), count, dict(run.answered.metadata))
+        self._show_answer(await Answer.of(run, session), count)
 
     async def _do_command(self, line: str, count: int) -> list[Json]:
+        from cellwright_extension.answer import Answer
         from cellwright_extension.command_table import NextCell
         from cellwright_extension.commands import as_bundle, execute
 
         done = await execute(self.agent_session, line)
         data, text = as_bundle(done)
-        if text:
+        if isinstance(done, Answer):  # e.g. of `%agent branch`
+            self._show_answer(done, count)
+        elif text:
             self._show(dict(data), count)
         return [{"source": "set_next_input", "text": done.text, "replace": False}] if isinstance(done, NextCell) else []
 
@@ -205,11 +213,15 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         if isinstance(event, Output) and not ON_PAGE.get() and not _is_interrupt(event.output):
             self._send(*as_message(event.output, count))
 
-    def _remember(self, value: object, count: int) -> None:
-        """`_` and `Out[n]` of the host's shell hold the answer."""
+    def _show_answer(self, answer: Any, count: int) -> None:
+        """Show it; `_` and `Out[n]` of the host's shell hold it, `_run` the run."""
+        from cellwright_extension.executed import executed
+
         names = self.shell.user_ns
-        names["_"] = value
-        names["Out"][count] = value
+        names["_"] = names["Out"][count] = answer.value
+        names["_run"] = answer
+        data, metadata = answer._repr_mimebundle_()
+        self._show(data, count, {**metadata, **executed(answer)})
 
     def _show(self, data: Json, count: int, metadata: Json = None) -> None:
         self._send("execute_result", {"data": data, "metadata": metadata or {}, "execution_count": count})
@@ -237,23 +249,25 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
             await super().interrupt_request(stream, ident, parent)
 
     async def do_complete(self, code: str, cursor_pos: int | None) -> Reply:
-        """Names of the sandbox; after `%agent`, its commands."""
-        cursor = len(code) if cursor_pos is None else cursor_pos
-        nothing = {"matches": [], "cursor_start": cursor, "cursor_end": cursor, "metadata": {}, "status": "ok"}
-        before = code[:cursor]
-        if before.startswith("%agent ") and " " not in before.removeprefix("%agent "):
-            from cellwright_extension.commands import names
+        """What `%agent`, `%%agent` and braces in a task take; else names of the sandbox."""
+        from cellwright_extension.completion import place
 
-            word = before.removeprefix("%agent ")
-            found = [name for name in names() if name.startswith(word)]
-            return {**nothing, "matches": found, "cursor_start": cursor - len(word)}
+        cursor = len(code) if cursor_pos is None else cursor_pos
+        found = place(code, cursor, is_task=cells.read(code).kind == "task")
+        if found:
+            known = await self.agent_session.agent.sandbox.names() if found.variables else ()
+            return _completed(found.start, cursor, found.choices(known))
+        heads = [head for head in cells.HEADS if head.startswith(code[:cursor] or " ")]
         code, shift = _body(code)
+        if cursor < shift:
+            return _completed(0, cursor, heads)
         await self._start_sandbox()
         reply = await self.agent_session.agent.sandbox.complete(code, cursor - shift)
-        if not reply or cursor < shift:
-            return nothing
-        starts = {key: int(reply[key]) + shift for key in ("cursor_start", "cursor_end")}
-        return {**nothing, "matches": reply.get("matches", []), **starts}
+        matches = reply.get("matches", [])
+        if heads:  # the sandbox has magics of its own that begin so; both replace the percent signs, too
+            return _completed(0, cursor, [*heads, *(name for name in matches if name.startswith("%"))])
+        start, end = (int(reply[key]) + shift for key in ("cursor_start", "cursor_end")) if reply else (cursor, cursor)
+        return _completed(start, end, matches)
 
     async def do_inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Json = ()) -> Reply:
         """What the sandbox knows of the name at the cursor."""
@@ -297,6 +311,10 @@ class CellFailed(Exception):
 
 def _is_interrupt(output: object) -> bool:
     return isinstance(output, Failure) and output.ename == "KeyboardInterrupt"
+
+
+def _completed(start: int, end: int, matches: list[str]) -> Reply:
+    return {"matches": matches, "cursor_start": start, "cursor_end": end, "metadata": {}, "status": "ok"}
 
 
 def _body(code: str) -> tuple[str, int]:

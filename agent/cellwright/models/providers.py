@@ -270,6 +270,12 @@ async def loaded_litellm() -> ModuleType:
     return litellm
 
 
+def litellm_so_far() -> ModuleType | None:
+    """litellm, if it has been imported already; never waits."""
+    imported = _imported
+    return imported.result() if imported and imported.done() and not imported.exception() else None
+
+
 def _import_into(future: Future[ModuleType]) -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import goes to the network
     os.environ.setdefault("LITELLM_LOG", "ERROR")

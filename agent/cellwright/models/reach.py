@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 
 from . import choice, embedded, replay, weights
-from .providers import loaded_litellm
+from .providers import litellm_so_far, loaded_litellm
 
 NEWEST = 3
 """Models of litellm's table that are listed per provider."""
@@ -50,6 +50,24 @@ async def reachable() -> list[Reachable]:
     return [*found.values(), *local, own, Reachable(f"{replay.PREFIX}RUN", again, is_ready=False)]
 
 
+def names_like(beginning: str) -> list[str]:
+    """Names of models that begin so, best first, for whoever types one. Takes no time: nobody is asked.
+
+    Those that a key or a file is there for; of litellm's table, as far as it is imported, all once a provider is named.
+    """
+    litellm, found = litellm_so_far(), dict[str, None]()
+    table = litellm.model_cost if litellm else {}
+    for variable in choice.keys_present():
+        found |= dict.fromkeys(choice.DEFAULTS[variable] if litellm is None else _known(table, variable))
+        if litellm:
+            found |= dict.fromkeys(_newest(table, choice.default_model(litellm, variable)))
+    found |= dict.fromkeys([embedded.NAME, replay.PREFIX])
+    provider = beginning.partition("/")[0]
+    if "/" in beginning:
+        found |= dict.fromkeys(sorted(_of(table, provider)))
+    return [name for name in found if name.startswith(beginning)]
+
+
 def _known(table: Mapping[str, Mapping[str, Any]], variable: str) -> list[str]:
     """Our candidates for this key that litellm knows and that are not retired."""
     return [name for name in choice.DEFAULTS[variable] if _is_current(table.get(name) or table.get(_bare(name)))]
@@ -57,14 +75,21 @@ def _known(table: Mapping[str, Mapping[str, Any]], variable: str) -> list[str]:
 
 def _newest(table: Mapping[str, Mapping[str, Any]], default: str) -> list[str]:
     """The newest plain models of the default's provider, by the version in their names."""
-    provider = default.partition("/")[0]
-    names = {
-        name if name.startswith(f"{provider}/") else f"{provider}/{name}"
+    found = _of(table, default.partition("/")[0])
+    names = [
+        n for n, facts in found.items() if facts.get("supports_function_calling") and not _SPECIAL.search(_bare(n))
+    ]
+    return sorted(names, key=lambda name: (-_version(name), len(name), name))[:NEWEST]
+
+
+def _of(table: Mapping[str, Mapping[str, Any]], provider: str) -> dict[str, Mapping[str, Any]]:
+    """A provider's models that chat and are not retired, by their whole names."""
+    return {
+        name if name.startswith(f"{provider}/") else f"{provider}/{name}": facts
         for name, facts in table.items()
         if facts.get("litellm_provider") == provider and facts.get("mode") in ("chat", "responses")
-        if facts.get("supports_function_calling") and _is_current(facts) and not _SPECIAL.search(_bare(name))
+        if _is_current(facts)
     }
-    return sorted(names, key=lambda name: (-_version(name), len(name), name))[:NEWEST]
 
 
 def _bare(name: str) -> str:
