@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from cellwright import CodeAgent, Limits, ScriptedModel, tool
-from cellwright.errors import SandboxUnavailable, UsageError
+from cellwright.errors import SandboxUnavailable, UsageError, ValueNotTransferable
 from cellwright.events import ActionDecided, ActionFinished, Event, InputGiven, RunResumed, RunStarted
 from cellwright.facts import FileFacts
 from cellwright.journal import Journal
 from cellwright.lineage import Part, holding
 from cellwright.outputs import plain_text
 from cellwright.rebuild import Recorded, Redone, rebuild
-from cellwright.rewind import branch, resume, undo
+from cellwright.rewind import branch, resume, undo, undo_to
 from cellwright.run import Run, Step
 from cellwright.sandbox.child import ChildKernel
 from cellwright.sandbox.isolation import Isolation
@@ -223,6 +223,23 @@ async def test_f3_whoever_does_not_know_a_file_gets_no_byte_of_it(tmp_path: Path
     finally:
         await kernel.close()
     assert shown == ["[]"] and "was not handed over" in done.notes[0]
+
+
+async def test_e8_undo_to_a_step_of_any_run_that_holds(journal: Journal) -> None:
+    async with agent_with(journal, reply("x = 1"), reply("x = 2"), reply("final_answer(x)")) as agent:
+        first = await agent.run("First.")
+        second = await agent.run("Second.")
+        await undo_to(agent, second.id, 1)
+        assert await value(agent, "x") == 1
+        with pytest.raises(UsageError, match="does not hold step 2 of run"):
+            await undo_to(agent, second.id, 2)
+        await undo_to(agent, first.id, 2)
+        assert await value(agent, "x") == 2
+        with pytest.raises(UsageError, match="does not hold step 1 of run"):
+            await undo_to(agent, second.id, 1)
+        await undo_to(agent, first.id, 0)
+        with pytest.raises(ValueNotTransferable, match="no variable 'x'"):
+            await agent.sandbox.get("x")
 
 
 async def test_e8_what_the_model_saw_only_in_part_is_back_whole(journal: Journal) -> None:

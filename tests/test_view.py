@@ -23,11 +23,15 @@ from cellwright.events import (
     ActionFinished,
     ActionProposed,
     AnswerGiven,
+    Compacted,
     Event,
+    InputGiven,
     NoAction,
     Output,
     ReplyDelta,
     ReplyReceived,
+    RunResumed,
+    Told,
     ToolCalled,
     ToolProgress,
 )
@@ -52,6 +56,7 @@ from cellwright_extension.render import (
 from cellwright_extension.tree import Tree
 from cellwright_extension.view import static_html, static_text
 from cellwright_extension.widget import RunView, static_bundle
+from cellwright_extension.wishes import Wish
 from cellwright_extension.words import header, headline
 
 HOSTILE = (
@@ -119,7 +124,9 @@ def hostile_events(text: str, *more: Event) -> list[Event]:
         ActionProposed(step=2, thought=text, code=text),
         ActionDecided(step=2, verdict="denied", by=text, code=text, reason=text),
         ActionFinished(step=2, outcome="denied", seconds=0, note=text),
+        Told(step=3, text=text, by="person"),
         ReplyReceived(step=3, text=text, usage=Usage(), cost=None, seconds=0),
+        InputGiven(step=3, prompt=text, value=text),
         NoAction(step=3, note=text),
         AnswerGiven(step=3, data=dict.fromkeys(mimes, text), confirmed=False),
         ended("failed", text, 3),
@@ -492,7 +499,11 @@ def every_kind() -> list[Event]:
     ]
     return [
         *list(analysis())[:-2],
+        Told(step=4, text="Use the median.", by="person"),
+        Told(step=4, text="A plan is wanted.", by="planning"),
         *turn(4, "Now more.", "show()", *several),
+        RunResumed(step=4, note="The sandbox was rebuilt."),
+        Compacted(step=5, characters=12_000, kept=2),
         ReplyReceived(step=5, text="no code", usage=Usage(), cost=0.0, seconds=1),
         NoAction(step=5, note="no code found"),
         ReplyDelta(step=6, text="I go "),
@@ -500,6 +511,8 @@ def every_kind() -> list[Event]:
         ActionProposed(step=6, thought="I go on", code="old()"),
         ActionDecided(step=6, verdict="edited", by="person", code="new()", reason="better"),
         Output(step=6, output=Stream("stdout", "x")),
+        InputGiven(step=6, prompt="Name?", value="Ada"),
+        InputGiven(step=6, prompt="Password?", value=None),
         ActionFinished(step=6, outcome="died", seconds=1.0, note="killed", state_lost=True),
         ReplyDelta(step=7, text="and "),
         ReplyDelta(step=7, text="then"),
@@ -529,6 +542,19 @@ def is_between(tree: Tree) -> bool:
     last = tree.run.steps[-1] if tree.run.steps else None
     here = last and last.reply and not (last.proposed or last.finished or tree.run.ended)
     return bool(here) or any(is_between(inner) for step in tree.run.steps for inner in tree.inner(step.number))
+
+
+def test_e4_what_happens_beside_the_steps_is_shown() -> None:
+    run = Run(every_kind())
+    for shown in (static_html(run), static_text(run)):
+        assert shown.index("You: Use the median.") < shown.index("Now more.") < shown.index("The sandbox was rebuilt.")
+        assert "12,000 characters of older observations" in shown
+        assert shown.index("Edited by person") < shown.index("You typed: Name? Ada")
+        assert "You typed: Password? a line that is not shown" in shown
+        assert "A plan is wanted." not in shown
+    stopped = Run([started(), Told(step=1, text="Never read.", by="person"), ended("interrupted")])
+    assert "You: Never read." in static_html(stopped)
+    assert "You: Never read." in static_text(stopped)
 
 
 def test_e3_text_of_one_stream_is_appended_and_not_sent_again() -> None:
@@ -666,6 +692,23 @@ def test_e3_stop_calls_back_and_other_words_do_nothing() -> None:
     for content in ({"op": "stop"}, {"op": "unknown"}, {}):
         view._handle_custom_msg(content, [])
     assert stopped == [True]
+
+
+def test_e3_what_a_person_asks_for_is_heard_when_it_makes_sense() -> None:
+    heard: list[Wish] = []
+    view = RunView(on_wish=heard.append)
+    wishes = [Wish("tell", text="Faster."), Wish("insert", 1), Wish("edit", 2), Wish("undo", 3)]
+    for wish in wishes:
+        view._handle_custom_msg({"op": wish.what, "step": wish.step, "text": wish.text}, [])
+    for nonsense in (
+        {"op": "tell", "text": " "},
+        {"op": "tell"},
+        {"op": "undo"},
+        {"op": "undo", "step": "1"},
+        {"op": 1},
+    ):
+        view._handle_custom_msg(nonsense, [])
+    assert heard == [Wish("tell", text="Faster."), Wish("insert", 1), Wish("edit", 2), Wish("undo", 3)]
 
 
 def test_e4_bundle_reads_without_widgets() -> None:

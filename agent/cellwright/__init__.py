@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .run import Run as Run
     from .run import Step as Step
     from .secrets import Secret as Secret
+    from .steering import Steering as Steering
     from .tool_calling import ToolCallingAgent as ToolCallingAgent
     from .tools import Tool as Tool
     from .tools import tool as tool
@@ -35,6 +36,7 @@ _HOME = {
     "Run": "run",
     "ScriptedModel": "models.scripted",
     "Secret": "secrets",
+    "Steering": "steering",
     "Step": "run",
     "Tool": "tools",
     "ToolCallingAgent": "tool_calling",

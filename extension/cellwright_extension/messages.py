@@ -8,7 +8,7 @@ text. The page (static/run_view.js) has one function for each `op` and ignores a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal, TypedDict, Union
 
@@ -45,6 +45,7 @@ from .words import (
     StepState,
     answer_label,
     aside,
+    asides,
     call_seconds,
     call_words,
     decision_text,
@@ -220,6 +221,7 @@ def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (o
         case Planned():
             yield from _said(run, run.steps[-1])
         case Told() | RunResumed() | Compacted() | InputGiven():
+            yield head_of(tree)
             yield from _aside(event)
         case Nested():
             yield from _nested(tree, event)
@@ -255,7 +257,9 @@ def snapshot(tree: Tree) -> Iterator[Message]:
     """What an empty page must be told to show a run as it stands."""
     run = tree.run
     yield head_of(tree)
+    before, after = asides(run, "told"), asides(run, "notes")
     for step in run.steps:
+        yield from _lines(step.number, "told", before.pop(step.number, ()))
         yield from _said(run, step)
         if text := decision_text(step):
             yield LineMessage(op="line", step=step.number, part="notes", text=text)
@@ -268,9 +272,10 @@ def snapshot(tree: Tree) -> Iterator[Message]:
                 yield _text(step.number, index, output, 0, clip(terminal_text(output.text), LIVE_LIMIT))
             else:
                 yield _output(step, index)
+        yield from _lines(step.number, "notes", after.get(step.number, ()))
         yield from _note(step)
-    for event in run.events:
-        yield from _aside(event)
+    for number, lines in before.items():
+        yield from _lines(number, "told", lines)
     if run.answered:
         yield AnswerMessage(op="answer", label=answer_label(run), html=answer_html(run))
     if delta := _being_written(run):
@@ -355,8 +360,13 @@ def _note(step: Step) -> Iterator[Message]:
 
 def _aside(event: Event) -> Iterator[Message]:
     if said := aside(event):
-        step, part, text = said
-        yield LineMessage(op="line", step=step, part=part, text=text)
+        number, place, text = said
+        yield from _lines(number, place, [text])
+
+
+def _lines(step: int, place: Place, lines: Iterable[str]) -> Iterator[Message]:
+    for text in lines:
+        yield LineMessage(op="line", step=step, part=place, text=text)
 
 
 def _shown(step: Step, event: Output) -> Iterator[Message]:
