@@ -21,12 +21,18 @@ from cellwright_extension.executed import executed_in
 
 from .cells import read
 
-_HEAD = "#!/usr/bin/env python\n# coding: utf-8\n"
-_FINAL_ANSWER = '''
+_HEAD = "#!/usr/bin/env python\n# coding: utf-8"
+_STAND_INS = {
+    "final_answer(": '''
 def final_answer(answer=None):
     """Show the answer. In the notebook this ended the task."""
-    print(answer)
-'''
+    print(answer)''',
+    "@tool": '''
+def tool(function):
+    """Leave the function as it is. In the notebook this lets the agent call it."""
+    return function''',
+}
+"""What code uses of the kernel -> what stands for it in a script, which needs no Cellwright."""
 
 
 class ScriptExporter(Exporter):
@@ -46,8 +52,8 @@ class ScriptExporter(Exporter):
 def script(notebook: Mapping[str, Json]) -> str:
     """The Python that was executed in a notebook of the Cellwright kernel."""
     parts = [part for cell in notebook["cells"] for part in _cell(cell)]
-    head = [_HEAD, _FINAL_ANSWER] if any("final_answer(" in part for part in parts) else [_HEAD]
-    return "\n\n".join([*head, *parts]).rstrip() + "\n"
+    stand_ins = [code for used, code in _STAND_INS.items() if any(used in part for part in parts)]
+    return "\n\n".join([_HEAD, *stand_ins, *parts]).rstrip() + "\n"
 
 
 def _cell(cell: Mapping[str, Json]) -> Iterator[str]:
@@ -63,8 +69,7 @@ def _cell(cell: Mapping[str, Json]) -> Iterator[str]:
     elif meant.kind == "ipython":
         yield f"# {number}\n\n{_plain(meant.text)}"
     elif meant.kind == "tools":
-        imported = "from cellwright import tool\n\n" if "@tool" in meant.text else ""
-        yield f"# {number}: %%tool\n\n{imported}{_plain(meant.text)}"
+        yield f"# {number}: %%tool\n\n{_plain(meant.text)}"
     elif meant.kind != "empty":
         yield f"# {number}\n{_comment(source.strip())}"
         yield from _steps(cell, is_task=meant.kind == "task")
