@@ -121,7 +121,9 @@ async def test_e5_a_word_reaches_the_model_at_the_next_step(notebook: OpenNotebo
 
 async def test_e5_a_word_that_came_too_late_is_not_lost(notebook: OpenNotebook) -> None:
     async with FakeProvider(reply=next_step) as provider:
-        page = await notebook([told_of(provider.base_url), "steps: import time; time.sleep(3); final_answer(1)"], KERNEL)
+        page = await notebook(
+            [told_of(provider.base_url), "steps: import time; time.sleep(3); final_answer(1)"], KERNEL
+        )
         await page.run(0)
         await page.start(1)
         view = page.output(1).locator(".cw")
