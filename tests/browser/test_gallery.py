@@ -104,7 +104,8 @@ async def offline_page(page: Notebook, chrome: Browser, folder: Path, theme: str
     """What nbconvert makes of the last run, in a browser without a network."""
     saved = await page.save()
     saved.cells = saved.cells[-1:]
-    html, _ = HTMLExporter(theme=theme.lower()).from_notebook_node(saved)
+    exporter = HTMLExporter(theme=theme.lower())  # type: ignore[no-untyped-call]
+    html, _ = exporter.from_notebook_node(saved)
     (folder / "run.html").write_text(html)
     context = await chrome.new_context(offline=True, viewport={"width": 1000, "height": 1100})
     offline = await context.new_page()
