@@ -307,9 +307,11 @@ class Session:
         agent.tools = self.tools_with(self.settings)
         self._loop = asyncio.get_running_loop()
         agent.listeners.append(listener)
+        asks, agent.on_input = agent.on_input, self._ask  # it is the person's own code that asks
         try:
             return await agent.run_by_hand(code)
         finally:
+            agent.on_input = asks
             agent.listeners.remove(listener)
 
     @asynccontextmanager
