@@ -1,19 +1,14 @@
-"""`%agent WORD`: every command in a kernel, and every mistake in one line; the standard suite for kernels."""
+"""`%agent WORD`: every command in a kernel, and every mistake in one line."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import ClassVar
 
-import jupyter_kernel_test
 import pytest
 import pytest_asyncio
 
-from cellwright_kernel.install import install
 from fake_provider import FakeProvider, echo
 from notebook import Notebook, opened
 
@@ -165,45 +160,3 @@ async def test_a_file_that_a_task_names_is_in_the_workspace(book: Notebook) -> N
     assert "not named.txt" in (await book.run("%agent files 'not named.txt'")).result
     missing = await book.run("%agent files nowhere.csv")
     assert missing.reply["evalue"] == "There is no file nowhere.csv."
-
-
-class TestE9StandardSuite(jupyter_kernel_test.KernelTests):  # type: ignore[misc]
-    """jupyter_kernel_test, on the kernelspec that `cellwright install` writes.
-
-    Skipped there: history by range. Its samples hold no tasks, because it knows no comm messages, which any widget
-    sends; test_kernel has the tasks.
-    """
-
-    kernel_name = "cellwright"
-    language_name = "markdown"
-    file_extension = ".md"
-    code_hello_world = "%%py\nprint('hello, world')"
-    code_stderr = "%%py\nimport sys; print('test', file=sys.stderr)"
-    completion_samples: ClassVar = [
-        {"text": "zi", "matches": {"zip"}},
-        {"text": "%agent re", "matches": {"recall", "reset", "resume"}},
-    ]
-    complete_code_samples: ClassVar = ["plot the data", "%agent steps", "%%py\nx = 1\n"]
-    incomplete_code_samples: ClassVar = ["plot the data \\", "%%py"]
-    code_page_something = "len?"
-    code_generate_error = "%%py\n1 / 0"
-    code_execute_result: ClassVar = [
-        {"code": "%%py\n6", "result": "6"},
-        {"code": "%%py\n[1, 4, 9]", "result": "[1, 4, 9]"},
-        {"code": "%%py\n2 + 3", "result": "5"},
-    ]
-    code_display_data: ClassVar = [
-        {"code": "%%py\nfrom IPython.display import HTML, display; display(HTML('<b>t</b>'))", "mime": "text/html"},
-    ]
-    code_history_pattern = "%%py?6*"
-    supported_history_operations = ("tail", "search")
-    code_inspect_sample = "zip"
-    code_clear_output = "%%py\nfrom IPython.display import clear_output; clear_output()"
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Install the kernelspec in this run's own data folder."""
-        assert str(Path.home()) not in os.environ["JUPYTER_DATA_DIR"], "the tests have a data folder of their own"
-        install(user=True)
-        super().setUpClass()
-        cls.kc.execute_interactive("%%py\n1", output_hook=lambda _: None, timeout=60)

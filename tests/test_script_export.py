@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -51,7 +52,7 @@ async def test_e1_nbconvert_gives_the_executed_python(provider: FakeProvider, tm
     notebook = await executed_notebook(provider, tmp_path)
     assert notebook.metadata.language_info.nbconvert_exporter == "cellwright"
     nbformat.validate(notebook)
-    (tmp_path / "agent.ipynb").write_text(nbformat.writes(notebook))
+    (tmp_path / "agent.ipynb").write_text(json.dumps(notebook))
     command = [sys.executable, "-m", "nbconvert", "--to", "script", str(tmp_path / "agent.ipynb")]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
