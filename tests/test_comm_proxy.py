@@ -273,6 +273,12 @@ async def test_e7_a_cell_waits_for_what_a_widget_calls_and_stopping_it_stops_bot
     await free.book.manager.interrupt_kernel()
     assert (await free.book.done(request)).reply["ename"] == "KeyboardInterrupt"
     assert (await free.book.run("%%py\neight.value")).result == "1"
+    # Where no cell runs, Interrupt is for the widget.
+    said = free.set(comm_id, value=3)
+    await asyncio.sleep(0.3)
+    await free.book.manager.interrupt_kernel()
+    await free.told(said)
+    assert (await free.book.run("%%py\neight.value")).result == "3"
 
 
 async def test_e7_widgets_end_with_the_sandbox(provider: FakeProvider, tmp_path: Path) -> None:

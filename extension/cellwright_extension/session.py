@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cellwright.journal import Journal
     from cellwright.models.base import Model
     from cellwright.run import Run
+    from cellwright.sandbox.comms import Widgets
 
 _NAME_IN_BRACES = re.compile(r"\{([A-Za-z_]\w*)\}")
 
@@ -71,6 +72,7 @@ class Session:
         self.approval = Approval("auto", self._person)
         """Who decides whether an action runs, and what the person allowed for this session."""
         self._agent: CodeAgent | None = None
+        self._widgets: Widgets | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.tools: dict[str, Tool] = {}
         self.mcp = McpServers(taken=lambda: self.tools, on_note=print)
@@ -112,7 +114,8 @@ class Session:
             sandbox = ChildKernel(
                 settings.kernel_name, output_bytes=settings.limits.output_bytes, isolation=settings.isolation
             )
-            sandbox.widgets.page = page_for(sandbox.widgets)
+            self._widgets = sandbox.widgets
+            self._widgets.page = page_for(self._widgets)
             self._agent = CodeAgent(
                 sandbox=sandbox,
                 on_input=self._ask_for_code if self._ask else None,
@@ -131,14 +134,20 @@ class Session:
 
     @property
     def is_working(self) -> bool:
-        """True while a task, or a person's cell, runs."""
-        return self._agent is not None and self._agent.is_working
+        """True while a task, a person's cell, or what a widget of the sandbox calls, runs."""
+        return self._agent is not None and (self._agent.is_working or bool(self._widgets and self._widgets.are_at_work))
 
     def stop(self) -> None:
         """End what is under way. May be called from any thread and from signal handlers."""
         if self._loop and self._agent:
             # call_soon_threadsafe also wakes a loop that sleeps in its selector; a signal alone does not.
-            self._loop.call_soon_threadsafe(self._agent.stop)
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        if self._agent and self._agent.is_working:
+            self._agent.stop()
+        elif self._widgets:
+            self._widgets.stop()
 
     def warm_up(self) -> None:
         """Begin what takes seconds: import litellm in a thread."""

@@ -79,6 +79,7 @@ class Widgets:
         self._output_bytes = output_bytes
         self._context = copy_context()
         self._hearing: set[asyncio.Task[None]] = set()
+        self._interrupting: asyncio.Task[None] | None = None
 
     def begin(self, process: KernelProcess | None) -> None:
         """A kernel has been started. process: one that is not isolated; None: nothing of its widgets passes."""
@@ -146,11 +147,20 @@ class Widgets:
             while self._hearing:
                 await asyncio.wait(self._hearing)
         except asyncio.CancelledError:
-            if self._process:
-                await self._process.interrupt()
-            for hearing in self._hearing:
-                hearing.cancel()
+            self.stop()
             raise
+
+    @property
+    def are_at_work(self) -> bool:
+        """True while something runs that a widget calls."""
+        return bool(self._hearing)
+
+    def stop(self) -> None:
+        """Interrupt what a widget calls."""
+        if self._process and self._hearing:
+            self._interrupting = asyncio.create_task(self._process.interrupt())
+        for hearing in self._hearing:  # a sandbox that does not listen is not waited for
+            hearing.cancel()
 
     def end(self) -> None:
         """The sandbox's process has ended."""
