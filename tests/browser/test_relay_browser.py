@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
+from browser.agent_kernel import told_of
 from browser.lab import Lab, Notebook, OpenNotebook, running_lab
+from fake_provider import FakeProvider, echo
 
 WIDGETS = """%%py
 import ipywidgets as w
@@ -23,6 +26,37 @@ slider.observe(grown, "value")
 display(slider, out)
 with out:
     print("caught")
+print("not caught")"""
+
+
+INTERACT = """%%py
+import matplotlib.pyplot as plt
+@w.interact(size=(1, 9))
+def plotted(size=2):
+    print("size", size)
+    plt.plot(range(size)); plt.show()"""
+OWN = """%%py
+import anywidget, traitlets
+class Counter(anywidget.AnyWidget):
+    _esm = '''export default { render({ model, el }) {
+      const button = document.createElement("button");
+      const show = () => { button.textContent = "count " + model.get("count"); };
+      button.className = "counter";
+      button.onclick = () => { model.set("count", model.get("count") + 1); model.save_changes(); };
+      model.on("change:count", show); show(); el.appendChild(button);
+    } }'''
+    count = traitlets.Int(0).tag(sync=True)
+counter = Counter()
+counter"""
+TASK = """py: import ipywidgets as w
+from IPython.display import display, clear_output
+from tqdm import tqdm
+import time
+slider = w.IntSlider(value=2, description="Share")
+out = w.Output()
+display(slider, out)
+for _ in tqdm(range(8), desc="reading"): time.sleep(0.2)
+with out: print("caught")
 print("not caught")"""
 
 
@@ -76,6 +110,61 @@ async def test_e7_a_sandboxs_slider_works_by_keyboard_and_its_output_widget_catc
     assert page.errors == []
     await page.page.close()
     await page.shut_down()
+
+
+async def test_e7_interact_and_a_widget_with_its_own_script_work(chrome: Browser, free_lab: Lab) -> None:
+    cells = ["%%py\nimport ipywidgets as w", INTERACT, OWN, "%%py\ncounter.count"]
+    page = await _opened(chrome, free_lab, "interact", cells)
+    for index in range(3):
+        await page.run(index)
+    plotted = page.output(1)
+    await expect(plotted).to_contain_text("size 2")
+    await expect(plotted.locator("img")).to_have_count(1)
+    first = await plotted.locator("img").get_attribute("src")
+    await _thumb(page, 1).focus()
+    await page.page.keyboard.press("ArrowRight")
+    await expect(plotted).to_contain_text("size 3")
+    await expect(plotted).not_to_contain_text("size 2")
+    await expect(plotted.locator("img")).to_have_count(1)
+    await expect(plotted.locator("img")).not_to_have_attribute("src", str(first))
+    button = page.output(2).locator("button.counter")
+    await button.click()
+    await button.click()
+    await expect(button).to_have_text("count 2")
+    await page.screenshot("widget-interact")
+    await page.run(3)
+    await expect(page.output(3)).to_contain_text("2")
+    assert page.errors == []
+    await page.page.close()
+    await page.shut_down()
+
+
+async def test_e7_a_steps_bar_moves_in_the_view_and_its_widgets_stand_below(chrome: Browser, free_lab: Lab) -> None:
+    async with FakeProvider(reply=echo) as provider:
+        page = await _opened(chrome, free_lab, "step", [told_of(provider.base_url), TASK, "%%py\nslider.value"])
+        await page.run(0)
+        await page.start(1)
+        bar = page.output(1).locator(".cw .cw-text").first
+        await expect(bar).to_contain_text(re.compile(r"reading: +[2-7]\d%"), timeout=30_000)
+        await expect(bar).not_to_contain_text("reading:   0%")
+        await page.screenshot("widget-below-view")
+        await page.done()
+        output = page.output(1)
+        await expect(output.locator(".cw")).to_have_count(0)
+        await expect(output).to_contain_text("IntSlider(value=2, description='Share')")
+        caught = output.locator(".jupyter-widgets-output-area, .jupyter-widgets.widget-output").first
+        await expect(caught).to_have_text("caught")
+        await _thumb(page, 1).focus()
+        await page.page.keyboard.press("ArrowRight")
+        await expect(output.locator(".widget-readout")).to_have_text("3")
+        await page.screenshot("widget-below-twin")
+        await page.run(2)
+        await expect(page.output(2)).to_contain_text("3")
+        saved = await page.save()
+        assert set(saved.cells[1].outputs[0].data) == {"text/html", "text/plain"}
+        assert page.errors == []
+        await page.page.close()
+        await page.shut_down()
 
 
 async def test_e7_with_isolation_a_widget_is_its_text(notebook: OpenNotebook) -> None:
