@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -260,3 +261,155 @@ async def test_shutdown_leaves_nothing_behind(provider: FakeProvider, tmp_path: 
         assert time.monotonic() - begun < 5
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+# ---- one cell after another -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["py: import time; time.sleep(1.5)", "%%py\nimport time; time.sleep(1.5)"])
+async def test_e1_a_cell_run_during_a_run_waits_for_it(book: Notebook, first: str) -> None:
+    requests = [book.send(first), book.send("%%py\nprint('next')"), book.send("py: final_answer('last')")]
+    await asyncio.sleep(0.5)
+    assert not any(book.cells[request].of("execute_input") for request in requests[1:])
+    done = [await book.done(request) for request in requests]
+    assert all(cell.is_ok for cell in done)
+    assert done[1].text == "next\n"
+    assert done[2].result == "'last'"
+    begun = [cell.messages[0]["header"]["date"] for cell in done]
+    ended = [cell.messages[-1]["header"]["date"] for cell in done]
+    assert ended[0] <= begun[1] <= ended[1] <= begun[2]
+
+
+@pytest.mark.parametrize(
+    "first", ["%%agent --max-steps 1\npy: print('no answer')", "%%py\n1 / 0", "%agent stepz", "%%tool\nx = 1"]
+)
+async def test_e1_run_all_stops_at_the_first_cell_that_fails(book: Notebook, first: str) -> None:
+    cells = [first, "%%py\nprint('not run')", "Not asked.\npy: final_answer(1)"]
+    requests = [book.send(cell, stop_on_error=True) for cell in cells]
+    failed, *others = [await book.done(request) for request in requests]
+    assert failed.reply["status"] == "error"
+    assert [cell.reply["status"] for cell in others] == ["aborted", "aborted"]
+    assert not any(cell.of("execute_input") or cell.of("stream") for cell in others)
+    assert (await book.run("%%py\n'goes on'")).result == "'goes on'"
+
+
+async def test_e1_a_stopped_task_stops_run_all(book: Notebook) -> None:
+    first = book.send("py: import time; time.sleep(30)", stop_on_error=True)
+    second = book.send("%%py\nprint('not run')", stop_on_error=True)
+    await book.heard(first, "display_data")
+    await asyncio.sleep(0.5)
+    await book.manager.interrupt_kernel()
+    assert (await book.done(first)).reply["ename"] == "KeyboardInterrupt"
+    assert (await book.done(second)).reply["status"] == "aborted"
+
+
+# ---- what front ends ask --------------------------------------------------------------------------------------------
+
+
+async def test_e1_history_holds_the_cells_as_they_were_written(book: Notebook) -> None:
+    cells = ["Zählen 🐧.\npy: final_answer(1)", "%%py\nx = 1", "%agent vars"]
+    for cell in cells:
+        await book.run(cell)
+    found = await book.ask(book.client.history(raw=True, output=False, hist_access_type="tail", n=3))
+    assert [entry[2] for entry in found["history"]] == cells
+    found = await book.ask(book.client.history(raw=True, output=False, hist_access_type="search", pattern="*Zählen*"))
+    assert [entry[2] for entry in found["history"]] == cells[:1]
+    await book.run("%%py\n'not kept'", store_history=False)
+    found = await book.ask(book.client.history(raw=True, output=False, hist_access_type="tail", n=1))
+    assert found["history"][0][2] == cells[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        ("Plot it.", "complete"),
+        ("Plot it,\\", "incomplete"),
+        ("%%py\nif x:\n    y", "incomplete"),
+        ("%%py\nif x:\n    y\n", "complete"),
+        ("%agent steps", "complete"),
+        ("!ls", "complete"),
+    ],
+)
+async def test_e1_a_console_is_told_whether_a_cell_is_whole(book: Notebook, source: str, status: str) -> None:
+    assert (await book.ask(book.client.is_complete(source)))["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("%%agent?", "--approve"),
+        ("%agent?", "%agent steps"),
+        ("%agent runs?", "--status"),
+        ("len?", "Return the number of items"),
+        ("len??", "Return the number of items"),
+        ("?len", "Return the number of items"),
+    ],
+)
+async def test_e1_help_is_shown_beside_the_notebook(book: Notebook, source: str, said: str) -> None:
+    cell = await book.run(source)
+    (page,) = cell.reply["payload"]
+    assert page["source"] == "page"
+    assert said in page["data"]["text/plain"]
+    assert not cell.of("execute_result")
+
+
+async def test_e1_options_have_help_and_mistakes_are_one_line(book: Notebook) -> None:
+    assert "--approve MODE" in (await book.run("%%agent --help")).result
+    for line, said in (("--aprove ask", "--approve"), ("--context 2", "knows the cells before"), ("--in x", "--in")):
+        (error,) = (await book.run(f"%%agent {line}\nDo it.")).of("error")
+        assert said in error["evalue"]
+        assert len(error["traceback"]) == 1
+
+
+# ---- a restart ------------------------------------------------------------------------------------------------------
+
+
+async def restarted(book: Notebook) -> None:
+    """Restart the kernel as a front end does."""
+    await book.end()
+    await book.manager.restart_kernel(stderr=subprocess.DEVNULL)  # the file of the first start is closed
+    await book.client.wait_for_ready(timeout=30)
+    book.begin()
+
+
+async def test_e1_after_a_restart_all_is_fresh_and_what_was_cut_off_is_offered(
+    provider: FakeProvider, tmp_path: Path
+) -> None:
+    journal = str(tmp_path / "journal.sqlite")
+    async with _opened(provider, tmp_path, CELLWRIGHT_JOURNAL=journal) as book:
+        assert (await book.run("py: final_answer(0)")).text == "", "there is nothing to go on with"
+        request = book.send("Wait long.\npy: before = 1\nimport time; time.sleep(30)")
+        await book.heard(request, "display_data")
+        await asyncio.sleep(1.0)
+        await restarted(book)
+        assert (await book.run("%%py\nbefore")).reply["ename"] == "NameError"
+        asked = len(provider.requests)
+        first = await book.run("py: final_answer(2)")
+        assert first.result == "2"
+        assert "Wait long." not in str(provider.requests[asked]["messages"])
+        (line,) = first.text.splitlines()
+        assert "The last task here was stopped (Wait long." in line
+        resume = line.partition("`")[2].partition("`")[0]
+        assert resume.startswith("%agent resume ")
+        assert (await book.run("py: final_answer(3)")).text == "", "it is offered once"
+        await restarted(book)
+        assert (await book.run("py: final_answer(4)")).text == "", "another task was done since"
+        gone_on = await book.run(resume)
+        assert gone_on.is_ok
+        assert "Step 1 of 'Wait long.' had not run to its end" in gone_on.result  # the model repeats what it is told
+        assert (await book.run("%%py\nbefore")).reply["ename"] == "NameError", "a step that was stopped is not run again"
+
+
+async def test_e1_a_task_whose_kernel_died_is_offered(provider: FakeProvider, tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal.sqlite")
+    async with _opened(provider, tmp_path, CELLWRIGHT_JOURNAL=journal) as book:
+        request = book.send("Wait long.\npy: import time; time.sleep(30)")
+        await book.heard(request, "display_data")
+        await asyncio.sleep(1.0)
+        await book.manager.signal_kernel(9)
+        await asyncio.sleep(0.5)
+    async with _opened(provider, tmp_path, CELLWRIGHT_JOURNAL=journal) as book:
+        begun = time.monotonic()
+        first = await book.run("py: final_answer(2)")
+        assert "The last task here was cut off (Wait long." in first.text
+        assert time.monotonic() - begun < 20

@@ -1,8 +1,8 @@
 """jupyter_kernel_test, the standard suite for kernels, on the kernelspec that `cellwright install` writes.
 
-Skipped: history by range. IPython calls the running session 0 there (IPython/core/history.py, `get_range`), and the suite
-wants the number that `tail` gave; stock ipykernel differs in the same way. No sample is `invalid` in is_complete: any
-text is a task. A provider on loopback answers the tasks among the samples.
+Skipped: history by range. IPython calls the running session 0 there (IPython/core/history.py, `get_range`), and the
+suite wants the number that `tail` gave; stock ipykernel differs in the same way. No sample is `invalid` in is_complete:
+any text is a task. A provider on loopback answers the tasks among the samples.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class AgentMagics:
         """Names of the sandbox's variables after the last task: a completer can't wait for an answer."""
 
     async def line(self, line: str) -> object:
-        """`%agent WORD ...`: `%agent help` lists the words."""
+        """Commands of the conversation; `%agent help` lists them, `%agent WORD --help` says more."""
         with stop_on_sigint(self.session.stop):
             done = await execute(self.session, line)
         if isinstance(done, NextCell):
@@ -70,7 +70,7 @@ class AgentMagics:
         return done
 
     async def cell(self, line: str, cell: str) -> object:
-        """`%%agent [options]`, and the task below it."""
+        """Do the task below it; `%%agent --help` lists the options."""
         options = parse_magic(line)
         if options.help:
             return Text(options.help)

@@ -4,6 +4,7 @@ Which species is the heaviest?     a task
 %%py                               Python by hand, in the sandbox
 %%tool                             Python in the host that defines tools
 %agent steps                       a command of the conversation
+%%agent?, %agent runs?             help, beside the notebook
 %time ..., !ls, df?                IPython, in the sandbox: there the variables are
 """
 
@@ -16,7 +17,7 @@ from typing import Literal
 HEADS = ("%agent", "%%agent", "%%py", "%%tool")
 """What a cell that is ours begins with."""
 
-Kind = Literal["empty", "task", "python", "tools", "command", "ipython"]
+Kind = Literal["empty", "task", "python", "tools", "command", "help", "ipython"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Cell:
 
     kind: Kind
     text: str
-    """What is to be done: the task, the code, or the line behind `%agent`."""
+    """What is to be done: the task, the code, the line behind `%agent`, or what help is wanted with."""
     options: str = ""
     """The line behind `%%agent`."""
 
@@ -37,6 +38,8 @@ def read(source: str) -> Cell:  # noqa: PLR0911 - a table, in the form of ifs
     word, _, line = first.partition(" ")
     if not text:
         return Cell("empty", "")
+    if asked := re.fullmatch(r"(%%?agent(?: \w+)?)\?{1,2}", text):
+        return Cell("help", asked[1])
     if word == "%%agent":
         return Cell("task", rest, line)
     if word == "%%py":

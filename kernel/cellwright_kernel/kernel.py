@@ -124,6 +124,8 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
             await self._do_task(cell, count)
         elif cell.kind == "command":
             return await self._do_command(cell.text, count)
+        elif cell.kind == "help":
+            return [{"source": "page", "data": {"text/plain": await self._help(cell.text)}, "start": 0}]
         elif cell.kind == "tools":
             self._define_tools(cell.text)
         else:
@@ -166,6 +168,15 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         elif text:
             self._show(dict(data), count)
         return [{"source": "set_next_input", "text": done.text, "replace": False}] if isinstance(done, NextCell) else []
+
+    async def _help(self, wanted: str) -> str:
+        """Help with `%%agent`, `%agent`, or one of its words."""
+        from cellwright.options import parse_magic
+        from cellwright_extension.commands import execute
+
+        if wanted.startswith("%%"):
+            return parse_magic("--help").help
+        return repr(await execute(self.agent_session, f"help {wanted.removeprefix('%agent')}"))
 
     def _define_tools(self, code: str) -> None:
         """Run the cell in the host and take every tool and every documented function that it defines."""
