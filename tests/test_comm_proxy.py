@@ -221,6 +221,21 @@ async def test_e7_a_step_of_the_agent_shows_its_widget_below_the_view(free: Page
     assert (await free.book.run("%%py\ns.value")).result == "7"
 
 
+async def test_e7_emptying_an_output_widget_leaves_what_else_a_step_has_shown(free: Page) -> None:
+    code = (
+        "print('kept')\nout = w.Output()\nwith out: print('one')\nout.clear_output(wait=True)\nwith out: print('two')"
+    )
+    cell = await free.book.run(f"py: {code}")
+    kinds = [m["msg_type"] for m in cell.messages if m["msg_type"] in ("stream", "clear_output")]
+    assert kinds == ["stream", "clear_output", "stream"]
+    text = cell.of("update_display_data")[-1]["data"]["text/plain"]
+    assert "\n  kept\n" in text and "\n  two\n" in text
+    request = free.book.send(f"%%py\n{code}")
+    cell = await free.book.done(request)
+    kinds = [m["msg_type"] for m in cell.messages if m["msg_type"] in ("stream", "clear_output")]
+    assert kinds == ["stream", "stream", "clear_output", "stream"]
+
+
 async def test_e7_a_widget_can_be_the_answer(free: Page) -> None:
     cell = await free.book.run("py: import ipywidgets as w\nfinal_answer(w.IntSlider(value=2))")
     assert cell.result == "IntSlider(value=2)"

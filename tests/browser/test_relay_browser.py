@@ -102,6 +102,7 @@ async def test_e7_a_sandboxs_slider_works_by_keyboard_and_its_output_widget_catc
     await page.save()
     await page.open()
     await expect(page.output(0).locator(".widget-readout")).to_have_text("7", timeout=30_000)
+    await expect(page.output(0)).to_contain_text("now 7 squared 49")
     await _thumb(page, 0).focus()
     await page.page.keyboard.press("ArrowLeft")
     await expect(page.output(0).locator(".widget-readout")).to_have_text("6")

@@ -15,7 +15,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from ..outputs import CellOutput, Display, Failure, Json, Stream
+from ..outputs import CellOutput, Clear, Display, Failure, Json, Stream
 from ..terminal import Printed, moves
 
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ class Cell:
             await asyncio.create_task(self._show(output, view, self.callbacks), context=self.context)
 
     async def _show(self, output: CellOutput, view: Json, callbacks: Callbacks) -> None:
-        if self.widgets:
-            self.widgets.take(output, view)
-        await callbacks.on_output(output)
+        is_shown = self.widgets is not None and self.widgets.take(output, view)
+        if not (is_shown and isinstance(output, Clear)):  # an Output widget is emptied, not the cell
+            await callbacks.on_output(output)
 
     async def flush_when_due(self) -> None:
         """Pass gathered text on, unless it only draws a line anew that was drawn a moment ago."""

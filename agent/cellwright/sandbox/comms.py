@@ -90,18 +90,20 @@ class Widgets:
         """Where widgets are shown; None where they are not."""
         return self.page if self._process else None
 
-    def take(self, output: CellOutput, view: Json) -> None:
+    def take(self, output: CellOutput, view: Json) -> bool:
         """Show an output, if it is a widget, or goes into one; `ON_PAGE` then says so to whoever is told of it."""
         page = self.allowed
-        ON_PAGE.set(page is not None and page.takes(output, view))
+        is_shown = page is not None and page.takes(output, view)
+        ON_PAGE.set(is_shown)
+        return is_shown
 
     async def say(self, message: Message) -> None:
         """Pass on what a widget in the sandbox says."""
-        cell, said = self._cells.get(message.parent), comm_message(message)
         page = self.allowed
+        said = comm_message(message) if page else None
         if page is None or said is None:
             return
-        if cell:
+        if cell := self._cells.get(message.parent):
             await cell.leave_stream()  # what was printed before it is shown before it
             self._context = cell.context
         # A thread may go on after its cell: what it says belongs to the cell that was heard last.
