@@ -330,6 +330,12 @@ async def test_e7_with_isolation_nothing_of_a_widget_leaves(provider: FakeProvid
         inside = (await book.run("%%py\n' '.join(i for i in __import__('comm').get_comm_manager().comms)")).result
         assert len(inside) > 60
         assert not any(comm_id in inside for comm_id in opened_ids)
+        # What the person changes holds for the next sandbox, and no longer than they want.
+        for level, is_shown in (("process", True), ("auto", False)):
+            await book.run(f"%agent sandbox --isolation {level}")
+            await book.run("%agent reset")
+            (shown,) = (await book.run(f"%%py\n{code}")).of("display_data")
+            assert (WIDGET in shown["data"]) is is_shown
 
 
 async def test_e7_a_widget_works_in_a_python_notebook(provider: FakeProvider, tmp_path: Path) -> None:
