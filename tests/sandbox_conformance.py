@@ -128,7 +128,7 @@ class SandboxConformance:
         await seen.run("print('gone')\nclear_output()\nprint('here')")
         assert seen.text() == "here\n"
 
-    async def test_clear_is_passed_on(self, sandbox: Sandbox) -> None:
+    async def test_e7_clear_is_passed_on_when_it_waits_with_what_it_waits_for(self, sandbox: Sandbox) -> None:
         taken: list[CellOutput] = []
 
         async def on_output(output: CellOutput) -> None:
@@ -137,10 +137,15 @@ class SandboxConformance:
         async def on_call(call: Call) -> CallResult:
             return Raised("none")
 
-        await sandbox.run(
-            "from IPython.display import clear_output\nclear_output(wait=True)", Callbacks(on_output, on_call)
-        )
-        assert taken == [Clear(wait=True)]
+        code = "from IPython.display import clear_output\nimport time\nclear_output()\nprint('old')\n"
+        code += "clear_output(wait=True)\ntime.sleep(0.5)\nprint('new')\nclear_output(wait=True)"
+        running = asyncio.create_task(sandbox.run(code, Callbacks(on_output, on_call)))
+        while len(taken) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert taken == [Clear(wait=False), Stream("stdout", "old\n")], "a page that empties at once would flicker"
+        await running
+        assert taken[2:] == [Clear(wait=True), Stream("stdout", "new\n")], "nothing came after the last one"
 
     async def test_scripts_in_html_do_not_pass(self, seen: Seen) -> None:
         await seen.run(

@@ -167,6 +167,13 @@ async def test_e7_output_is_cleared_when_the_next_comes(book: Notebook) -> None:
     assert "turn 2" in twin(cell) and "turn 1" not in twin(cell)
 
 
+async def test_e7_a_step_that_ends_while_it_waits_to_clear_keeps_what_it_has_shown(book: Notebook) -> None:
+    code = "from IPython.display import clear_output\nprint('stays')\nclear_output(wait=True)"
+    cell = await book.run(f"py: {code}")
+    assert list(shown(cell).values()) == ["stays\n"]
+    assert "\n  stays\n" in cell.of("update_display_data")[-1]["data"]["text/plain"]
+
+
 async def test_e7_a_cell_that_shows_an_error_and_goes_on_has_not_failed(book: Notebook) -> None:
     code = "try:\n    1 / 0\nexcept ZeroDivisionError:\n    get_ipython().showtraceback()\nprint('goes on')"
     cell = await book.run(f"%%py\n{code}")

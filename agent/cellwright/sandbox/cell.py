@@ -61,6 +61,8 @@ class Cell:
         """Calls that threads have begun and not yet asked for, by ticket."""
         self.started = time.monotonic()
         self.context = copy_context()
+        self._clear: Clear | None = None
+        """Waits for the next output; when none comes, nothing is cleared."""
         self._stream: Literal["stdout", "stderr"] = "stdout"
         """The stream that `pending` belongs to, and what `_printed` keeps back."""
         self._printed = Printed()
@@ -119,8 +121,14 @@ class Cell:
 
     async def _show(self, output: CellOutput, view: Json, callbacks: Callbacks) -> None:
         is_shown = self.widgets is not None and self.widgets.take(output, view)
-        if not (is_shown and isinstance(output, Clear)):  # an Output widget is emptied, not the cell
-            await callbacks.on_output(output)
+        if isinstance(output, Clear) and (is_shown or output.wait):
+            if not is_shown:  # else an Output widget is emptied, not the cell
+                self._clear = output
+            return
+        if self._clear:
+            clear, self._clear = self._clear, None
+            await callbacks.on_output(clear)
+        await callbacks.on_output(output)
 
     async def flush_when_due(self) -> None:
         """Pass gathered text on, unless it only draws a line anew that was drawn a moment ago."""
