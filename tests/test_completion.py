@@ -146,6 +146,17 @@ async def test_e1_the_kernel_completes_its_own_words(agent: Notebook) -> None:
 
 
 @modular
+async def test_e1_the_kernel_completes_models(agent: Notebook) -> None:
+    assert (await agent.run("py: final_answer(1)")).is_ok  # litellm is there by now
+    offered = [cell.removeprefix("%agent model ") for cell in await asked(agent, "%agent model |")]
+    assert {"embedded", "replay:"} < set(offered)
+    assert offered[0].startswith("openai/"), "its key is set"
+    assert not [name for name in offered if name.startswith("anthropic/")]
+    named = await asked(agent, "%%agent --model anthropic/claude-|\nDo it.")
+    assert "%%agent --model anthropic/claude-sonnet-4-5\nDo it." in named
+
+
+@modular
 async def test_e1_variables_in_braces_are_completed_also_while_a_cell_runs(agent: Notebook) -> None:
     await agent.run("%%py\nimport os\nspecies, special, other = 1, 2, 3")
     both = [f"{PENGUIN} Is {{special}}?", f"{PENGUIN} Is {{species}}?"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -359,57 +358,3 @@ async def test_e1_options_have_help_and_mistakes_are_one_line(book: Notebook) ->
         (error,) = (await book.run(f"%%agent {line}\nDo it.")).of("error")
         assert said in error["evalue"]
         assert len(error["traceback"]) == 1
-
-
-# ---- a restart ------------------------------------------------------------------------------------------------------
-
-
-async def restarted(book: Notebook) -> None:
-    """Restart the kernel as a front end does."""
-    await book.end()
-    await book.manager.restart_kernel(stderr=subprocess.DEVNULL)  # the file of the first start is closed
-    await book.client.wait_for_ready(timeout=30)
-    book.begin()
-
-
-async def test_e1_after_a_restart_all_is_fresh_and_what_was_cut_off_is_offered(
-    provider: FakeProvider, tmp_path: Path
-) -> None:
-    journal = str(tmp_path / "journal.sqlite")
-    async with _opened(provider, tmp_path, CELLWRIGHT_JOURNAL=journal) as book:
-        assert (await book.run("py: final_answer(0)")).text == "", "there is nothing to go on with"
-        request = book.send("Wait long.\npy: before = 1\nimport time; time.sleep(30)")
-        await book.heard(request, "display_data")
-        await asyncio.sleep(1.0)
-        await restarted(book)
-        assert (await book.run("%%py\nbefore")).reply["ename"] == "NameError"
-        asked = len(provider.requests)
-        first = await book.run("py: final_answer(2)")
-        assert first.result == "2"
-        assert "Wait long." not in str(provider.requests[asked]["messages"])
-        (line,) = first.text.splitlines()
-        assert "The last task here was stopped (Wait long." in line
-        resume = line.partition("`")[2].partition("`")[0]
-        assert resume.startswith("%agent resume ")
-        assert (await book.run("py: final_answer(3)")).text == "", "it is offered once"
-        await restarted(book)
-        assert (await book.run("py: final_answer(4)")).text == "", "another task was done since"
-        gone_on = await book.run(resume)
-        assert gone_on.is_ok
-        assert "Step 1 of 'Wait long.' had not run to its end" in gone_on.result  # the model repeats what it is told
-        assert (await book.run("%%py\nbefore")).reply["ename"] == "NameError", "a step that was stopped is not run again"
-
-
-async def test_e1_a_task_whose_kernel_died_is_offered(provider: FakeProvider, tmp_path: Path) -> None:
-    journal = str(tmp_path / "journal.sqlite")
-    async with _opened(provider, tmp_path, CELLWRIGHT_JOURNAL=journal) as book:
-        request = book.send("Wait long.\npy: import time; time.sleep(30)")
-        await book.heard(request, "display_data")
-        await asyncio.sleep(1.0)
-        await book.manager.signal_kernel(9)
-        await asyncio.sleep(0.5)
-    async with _opened(provider, tmp_path, CELLWRIGHT_JOURNAL=journal) as book:
-        begun = time.monotonic()
-        first = await book.run("py: final_answer(2)")
-        assert "The last task here was cut off (Wait long." in first.text
-        assert time.monotonic() - begun < 20

@@ -28,12 +28,13 @@ from cellwright.options import (
 )
 from cellwright.outputs import Json
 from cellwright.sandbox.child import ChildKernel
+from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.workspace import files_of
-from cellwright.settings import LIMITS
+from cellwright.settings import ISOLATION, LIMITS, Settings
 
 from . import approving, audits, rewinding, runs  # noqa: F401 - they enter their commands into the table
 from .command_table import COMMANDS, Text, command
-from .session import Session, isolation_text, limits_text
+from .session import Session
 from .tables import Table
 
 
@@ -106,7 +107,7 @@ async def mcp(
 async def limits(session: Session, **given: Json) -> object:
     """Show or change what a run may spend: `%agent limits --max-steps 40 --budget none`."""
     session.change(**{name: value for name, value in given.items() if value is not None})
-    return Text(limits_text(session.settings))
+    return Text(_limits_text(session.settings))
 
 
 @command(*sandbox_options())
@@ -115,7 +116,7 @@ async def sandbox(session: Session, **given: Json) -> object:
     changes = {name: value for name, value in given.items() if value not in (None, ())}
     session.change(**changes)
     running = session.agent.sandbox.is_running
-    text = isolation_text(session.settings.isolation)
+    text = _isolation_text(session.settings.isolation)
     if changes and running:
         text += "\nThis holds from the next sandbox on: `%agent reset` starts it, without the variables."
     elif running:
@@ -186,6 +187,38 @@ async def _help(session: Session, name: tuple[str, ...]) -> object:
         return await execute(session, f"{' '.join(name)} --help")
     rows = [(f"%agent {word}", _summary(known)) for word, (known, _) in sorted(COMMANDS.items())]
     return Table(("command", "what it does"), rows)
+
+
+def _limits_text(settings: Settings) -> str:
+    """The limits, one a line."""
+    limits = settings.limits
+    shown = {
+        "max-steps": limits.steps,
+        "max-seconds": limits.seconds,
+        "max-tokens": limits.tokens,
+        "budget": limits.cost,
+        "action-seconds": limits.action_seconds,
+    }
+    units = {"max-seconds": " s", "budget": " USD", "action-seconds": " s"}
+    return "\n".join(
+        f"{name:15} " + ("no limit" if value is None else f"{value:g}{units.get(name, '')}")
+        for name, value in shown.items()
+    )
+
+
+def _isolation_text(isolation: Isolation) -> str:
+    """How the sandbox is to be fenced in, one line each."""
+    lines = []
+    for name, part in ISOLATION.items():
+        value = getattr(isolation, part)
+        if part == "read":
+            value = ", ".join(map(str, value)) or "nothing besides the workspace"
+        elif value is None:
+            value = "no limit"
+        elif part in ("memory", "file_size", "workspace_size", "tmp_size", "shm_size"):
+            value = f"{value / (1 << 20):,.0f} MiB"
+        lines.append(f"{name.replace('_', '-'):15} {value}")
+    return "\n".join(lines)
 
 
 def _summary(known: click.Command) -> str:

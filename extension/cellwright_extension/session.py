@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from cellwright.agent import CodeAgent
 from cellwright.approval import Approval, Mode
 from cellwright.errors import CellwrightError, RunFailed, RunInterrupted, UsageError
-from cellwright.events import AnswerGiven, Event
+from cellwright.events import Event
 from cellwright.mcp import McpServers
 from cellwright.models.choice import choose
 from cellwright.models.rates import as_set
 from cellwright.outputs import Json
 from cellwright.rewind import branch, last_task, resume, take_up, undo
 from cellwright.sandbox.child import ChildKernel
-from cellwright.sandbox.isolation import Isolation
 from cellwright.sandbox.values import decode
-from cellwright.settings import ISOLATION, Settings, gather
+from cellwright.settings import Settings, gather
 from cellwright.steering import Steering
 from cellwright.tools import Tool
 
@@ -359,43 +358,6 @@ class Session:
         if self._agent:
             self._agent.stop()
             await self._agent.aclose()
-
-
-def limits_text(settings: Settings) -> str:
-    """The limits, one a line."""
-    limits = settings.limits
-    shown = {
-        "max-steps": limits.steps,
-        "max-seconds": limits.seconds,
-        "max-tokens": limits.tokens,
-        "budget": limits.cost,
-        "action-seconds": limits.action_seconds,
-    }
-    units = {"max-seconds": " s", "budget": " USD", "action-seconds": " s"}
-    return "\n".join(
-        f"{name:15} " + ("no limit" if value is None else f"{value:g}{units.get(name, '')}")
-        for name, value in shown.items()
-    )
-
-
-def isolation_text(isolation: Isolation) -> str:
-    """How the sandbox is to be fenced in, one line each."""
-    lines = []
-    for name, part in ISOLATION.items():
-        value = getattr(isolation, part)
-        if part == "read":
-            value = ", ".join(map(str, value)) or "nothing besides the workspace"
-        elif value is None:
-            value = "no limit"
-        elif part in ("memory", "file_size", "workspace_size", "tmp_size", "shm_size"):
-            value = f"{value / (1 << 20):,.0f} MiB"
-        lines.append(f"{name.replace('_', '-'):15} {value}")
-    return "\n".join(lines)
-
-
-def answer_bundle(answered: AnswerGiven) -> tuple[dict[str, Json], dict[str, Json]]:
-    """The answer as Jupyter displays it: data and metadata."""
-    return dict(answered.data), dict(answered.metadata)
 
 
 def _ended_well(run: Run) -> Run:
