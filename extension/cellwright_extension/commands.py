@@ -226,7 +226,9 @@ def _summary(known: click.Command) -> str:
 
 
 def as_bundle(shown: object) -> tuple[Mapping[str, Any], str]:
-    """What a command returned as a mime bundle, and its plain text."""
+    """What a command returned as a mime bundle, and its plain text; empty for what has shown itself already."""
+    if shown is None:
+        return {}, ""
     text = repr(shown)
     data = {"text/plain": text}
     if hasattr(shown, "_repr_mimebundle_"):
