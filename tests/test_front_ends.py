@@ -293,7 +293,7 @@ async def test_e6_an_executed_notebook_as_markdown_has_every_step(provider: Fake
 
     notebook = notebook_of("py: print('doubled'); final_answer('the end')")
     await execute(notebook, tmp_path, environment(provider, tmp_path))
-    text, _ = MarkdownExporter().from_notebook_node(notebook)
+    text, _ = MarkdownExporter().from_notebook_node(notebook)  # type: ignore[no-untyped-call]
     assert "Step 1" in text
     assert "doubled" in text
     assert "the end" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, async_playwright
 
-from browser.lab import CHROMIUM_ARGS, Lab, Notebook, OpenNotebook, chromium, running_lab
+from browser.lab import CHROMIUM_ARGS, JUPYTERLAB, Lab, Notebook, OpenNotebook, chromium, running_lab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,11 +43,15 @@ async def notebook(lab: Lab, chrome: Browser, request: pytest.FixtureRequest) ->
     pages: list[Notebook] = []
 
     async def open_notebook(
-        cells: Sequence[str], kernel: str = "python3", width: int = 1180, height: int = 1000
+        cells: Sequence[str],
+        kernel: str = "python3",
+        width: int = 1180,
+        height: int = 1000,
+        front_end: str = JUPYTERLAB,
     ) -> Notebook:
         lab.reset_settings()
         page = await chrome.new_page(viewport={"width": width, "height": height})
-        opened = Notebook(page, lab, lab.write(f"{request.node.name}.ipynb", cells, kernel))
+        opened = Notebook(page, lab, lab.write(f"{request.node.name}.ipynb", cells, kernel), front_end)
         pages.append(opened)
         await opened.open()
         return opened

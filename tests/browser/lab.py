@@ -1,4 +1,4 @@
-"""Drive a real JupyterLab in a headless Chromium, as a person would.
+"""Drive a real JupyterLab, or Notebook 7 on the same server, in a headless Chromium, as a person would.
 
 The server is isolated from the machine's Jupyter by its own configuration, data, runtime and settings folders; kernels
 that are installed in the environment are found all the same. Waits ask JupyterLab's own objects: its status marks read
@@ -44,6 +44,9 @@ _SETTINGS: Mapping[str, Mapping[str, object]] = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 _NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+JUPYTERLAB = "lab/tree"
+NOTEBOOK_7 = "notebooks"
+"""Where on the server a front end opens a notebook."""
 
 
 def chromium() -> str | None:
@@ -99,6 +102,7 @@ def running_lab(root: Path, own: Path, extra_env: Mapping[str, str] | None = Non
                 *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
                 *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"),
                 *(f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True"),
+                "--JupyterNotebookApp.expose_app_in_browser=True",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -159,20 +163,20 @@ def _write(path: Path, notebook: NotebookNode, kernel: str) -> None:
 
 
 class Notebook:
-    """One notebook in one JupyterLab page."""
+    """One notebook in one page of JupyterLab or Notebook 7."""
 
-    def __init__(self, page: Page, lab: Lab, path: Path) -> None:
+    def __init__(self, page: Page, lab: Lab, path: Path, front_end: str = JUPYTERLAB) -> None:
         self.page = page
         self.lab = lab
         self.path = path
+        self._front_end = front_end
         self.errors: list[str] = []
         """What went wrong in the page's scripts."""
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     async def open(self) -> None:
         """Load the page and wait for its kernel."""
-        name = self.path.relative_to(self.lab.root)
-        await self.page.goto(f"{self.lab.url}/lab/tree/{name}?token={TOKEN}&reset")
+        await self._load()
         await self.page.wait_for_selector(f"{_NOTEBOOK} .jp-Cell", timeout=60_000)
         await self.page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext")
         await self.page.evaluate(
@@ -182,6 +186,10 @@ class Notebook:
               await panel.sessionContext.session?.kernel?.info;
             }"""
         )
+
+    async def _load(self) -> None:
+        name = self.path.relative_to(self.lab.root)
+        await self.page.goto(f"{self.lab.url}/{self._front_end}/{name}?token={TOKEN}&reset")
 
     async def open_as_from_elsewhere(self, index: int, theme: str) -> Locator:
         """Run all cells up to `index`, save, change its output so that JupyterLab does not trust it, open it anew."""
@@ -198,8 +206,7 @@ class Notebook:
         """Load the page where no kernel will run; what is saved is all there is."""
         await self.shut_down()
         _write(self.path, self.read(), kernel="gone")
-        name = self.path.relative_to(self.lab.root)
-        await self.page.goto(f"{self.lab.url}/lab/tree/{name}?token={TOKEN}&reset")
+        await self._load()
         dialog = self.page.locator(".jp-Dialog")
         await dialog.wait_for(timeout=60_000)
         await self.page.keyboard.press("Escape")
@@ -274,5 +281,10 @@ class OpenNotebook(Protocol):
     """The fixture `notebook`: writes a notebook of code cells and opens it in a page of that size (pixels)."""
 
     async def __call__(
-        self, cells: Sequence[str], kernel: str = "python3", width: int = 1180, height: int = 1000
+        self,
+        cells: Sequence[str],
+        kernel: str = "python3",
+        width: int = 1180,
+        height: int = 1000,
+        front_end: str = JUPYTERLAB,
     ) -> Notebook: ...

@@ -113,7 +113,7 @@ async def test_e4_axe_finds_nothing_grave_in_the_static_twin(notebook: OpenNoteb
     await page.done()
     for number in (1, 2):
         await page.output(1).locator("summary", has_text=f"Step {number}").click()
-    # The colours of code are those that the page gives to `.highlight`; JupyterLab's dark ones are too dark for axe-core.
+    # The colours of code are the page's own, for `.highlight`; JupyterLab's dark ones are too dark for axe-core.
     assert await violations(page, TWIN, besides=".highlight span") == []
 
 
