@@ -275,6 +275,9 @@ def test_install_writes_a_kernelspec_that_names_this_python(tmp_path: Path) -> N
     assert {path.name for path in spec.iterdir()} == {
         "kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"
     }  # fmt: skip
+    extension = tmp_path / "share" / "jupyter" / "labextensions" / "cellwright"
+    build = json.loads((extension / "package.json").read_text())["jupyterlab"]["_build"]
+    assert (extension / build["load"]).is_file()
     assert cellwright("install", "--prefix", str(tmp_path), folder=tmp_path).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""`cellwright install`: tell Jupyter of the Cellwright kernel.
+"""`cellwright install`: tell Jupyter of the Cellwright kernel, and JupyterLab how to show its prompts.
 
 `pip install` has done so already for the environment it installs into (the same files are the wheel's shared data).
 This is for all other places: another environment's Jupyter, the user's own list, a prefix of choice. The kernelspec
@@ -26,7 +26,10 @@ class InstallError(CellwrightError):
 
 
 def install(*, user: bool = False, prefix: str | None = None) -> Path:
-    """Write the kernelspec, replacing an older one, and return its folder. Raises `InstallError`."""
+    """Write the kernelspec, and beside it what wraps long prompts, replacing older ones; the kernelspec's folder.
+
+    Raises `InstallError`.
+    """
     from jupyter_client.kernelspec import KernelSpecManager
 
     with tempfile.TemporaryDirectory(prefix="cellwright-") as folder, as_file(files(__package__) / "resources") as made:
@@ -36,7 +39,11 @@ def install(*, user: bool = False, prefix: str | None = None) -> Path:
         facts["argv"][0] = sys.executable
         (spec / "kernel.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
         try:
-            return Path(KernelSpecManager().install_kernel_spec(str(spec), NAME, user=user, prefix=prefix))
+            written = Path(KernelSpecManager().install_kernel_spec(str(spec), NAME, user=user, prefix=prefix))
+            with as_file(files(__package__) / "labextension") as extension:
+                # Prebuilt extensions of JupyterLab and Notebook 7 stand beside the kernelspecs.
+                shutil.copytree(extension, written.parents[1] / "labextensions" / NAME, dirs_exist_ok=True)
+            return written
         except OSError as error:
             where = error.filename or prefix or "the system's folder"
             why = error.strerror or str(error)
