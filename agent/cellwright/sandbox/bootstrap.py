@@ -456,15 +456,14 @@ def _cellwright_boot(mark, output_bytes=1 << 20):
         kernel.session.send(stream, "names_reply", {"status": "ok", "names": found}, parent, ident=ident)
 
     async def complete_beside(stream, ident, parent):
-        from IPython.core.completer import IPCompleter, provisionalcompleter, rectify_completions
-
+        completing = importlib.import_module("IPython.core.completer")
         code, cursor = parent["content"]["code"], parent["content"]["cursor_pos"]
         # One of its own, since two threads would mix up what they ask for. Without jedi: beside a loop that leaves it
         # half a processor, its first answer takes longer than anybody waits. What is there is found without it.
-        completer = IPCompleter(shell, namespace=shell.user_ns, parent=shell)
+        completer = completing.IPCompleter(shell, namespace=shell.user_ns, parent=shell)
         completer.use_jedi = False
-        with provisionalcompleter():
-            found = list(rectify_completions(code, completer.completions(code, cursor)))
+        with completing.provisionalcompleter():
+            found = list(completing.rectify_completions(code, completer.completions(code, cursor)))
         start, end = (found[0].start, found[0].end) if found else (cursor, cursor)
         content = {"status": "ok", "matches": [c.text for c in found], "cursor_start": start, "cursor_end": end}
         kernel.session.send(stream, "complete_reply", {**content, "metadata": {}}, parent, ident=ident)
