@@ -209,6 +209,18 @@ async def test_stop_in_the_view_ends_the_task(book: Notebook) -> None:
     )
 
 
+async def test_e3_a_click_does_not_make_the_kernel_look_idle(book: Notebook) -> None:
+    request = book.send("py: import time; time.sleep(3)")
+    shown = (await book.heard(request, "display_data"))["data"][WIDGET]["model_id"]
+    click = book.client.session.msg("comm_msg", {"comm_id": shown, "data": {"method": "custom", "content": {}}})
+    book.expect(click["header"]["msg_id"])
+    book.client.shell_channel.send(click)
+    await book.heard(request, "status", count=2)
+    states = [content["execution_state"] for content in book.cells[request].of("status")]
+    assert states == ["busy", "busy"]
+    assert (await book.done(request)).of("status")[-1]["execution_state"] == "idle"
+
+
 async def test_e7_input_is_asked_of_the_person(book: Notebook) -> None:
     request = book.send("%%py\ninput('Name? ')", allow_stdin=True)
     question = await book.client.get_stdin_msg(timeout=10)

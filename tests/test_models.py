@@ -337,7 +337,8 @@ async def test_a4_every_function_call_is_answered_when_the_conversation_goes_on(
 
     async def never(_: Question) -> Said:
         asked.set()
-        return await asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Said] = asyncio.get_running_loop().create_future()
+        return await answer
 
     def one() -> int:
         """One."""

@@ -155,6 +155,19 @@ async def test_e7_a_display_changes_in_a_step(book: Notebook) -> None:
     assert ">&#x27;one&#x27;<" not in twin(cell)
 
 
+async def test_e7_a_step_changes_what_an_earlier_one_has_shown(book: Notebook, provider: FakeProvider) -> None:
+    first = "from IPython.display import display, update_display\ndisplay('one', display_id='his')"
+    codes = iter([first, "update_display('two', display_id='his')", "final_answer('done')"])
+    replies, provider.reply = provider.reply, lambda request: f"Next.\n```python\n{next(codes)}\n```"
+    try:
+        cell = await book.run("Show, then change it.")
+    finally:
+        provider.reply = replies
+    assert "two" in shown(cell)[0]
+    text = cell.of("update_display_data")[-1]["data"]["text/plain"]
+    assert "\n  'two'\n" in text and "\n  'one'\n" not in text
+
+
 async def test_e7_output_is_cleared_when_the_next_comes(book: Notebook) -> None:
     cell = await book.run(f"%%py\n{CLEARED}")
     said = [(m["msg_type"], m["content"].get("text", m["content"].get("wait"))) for m in cell.messages]

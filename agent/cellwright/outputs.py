@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Union
 
@@ -61,10 +61,11 @@ class Clear:
 CellOutput = Union[Stream, Display, Failure, Clear]
 
 
-def show(outputs: list[CellOutput], output: CellOutput) -> None:
+def show(outputs: list[CellOutput], output: CellOutput, earlier: Iterable[list[CellOutput]] = ()) -> None:
     """Add `output` to what a cell shows: neighbours of one stream join, updates replace, clear empties.
 
     Text stays as it came: a live view must know what was added. `plain_text` writes lines over that were drawn anew.
+    earlier: what cells before have shown; an update may be meant for one of their displays.
     """
     last = outputs[-1] if outputs else None
     if isinstance(output, Stream) and isinstance(last, Stream) and last.name == output.name:
@@ -72,9 +73,10 @@ def show(outputs: list[CellOutput], output: CellOutput) -> None:
     elif isinstance(output, Clear):
         outputs.clear()
     elif isinstance(output, Display) and output.is_update:
-        for index, shown in enumerate(outputs):
-            if isinstance(shown, Display) and shown.display_id == output.display_id:
-                outputs[index] = replace(shown, data=output.data, metadata=output.metadata)
+        for listed in (*earlier, outputs):
+            for index, shown in enumerate(listed):
+                if isinstance(shown, Display) and shown.display_id == output.display_id:
+                    listed[index] = replace(shown, data=output.data, metadata=output.metadata)
     else:
         outputs.append(output)
 

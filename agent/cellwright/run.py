@@ -92,7 +92,7 @@ class Run:
             case events.ToolCalled():
                 self._step(event.step).calls.append(event)
             case events.Output():
-                show(self._step(event.step).outputs, event.output)
+                show(self._step(event.step).outputs, event.output, (step.outputs for step in self.steps))
             case events.ActionFinished() | events.NoAction():
                 self._step(event.step).finished = event
             case events.AnswerGiven():

@@ -236,7 +236,7 @@ def changes(tree: Tree, event: Event) -> Iterator[Message]:  # noqa: PLR0912  (o
         case ToolProgress() | ToolCalled():
             yield from _calls(tree, run.steps[-1], event.name)
         case Output():
-            yield from _shown(run.steps[-1], event)
+            yield from _shown(run, event)
         case ActionFinished():
             yield from _calls(tree, run.steps[-1], is_open=True)
             yield from _note(run.steps[-1])
@@ -369,16 +369,18 @@ def _lines(step: int, place: Place, lines: Iterable[str]) -> Iterator[Message]:
         yield LineMessage(op="line", step=step, part=place, text=text)
 
 
-def _shown(step: Step, event: Output) -> Iterator[Message]:
-    output, last = event.output, len(step.outputs) - 1
+def _shown(run: Run, event: Output) -> Iterator[Message]:
+    step, output = run.steps[-1], event.output
+    last = len(step.outputs) - 1
     if isinstance(output, Clear):
         yield ClearMessage(op="clear", step=step.number)
     elif isinstance(output, Stream):
         yield from _more_text(step, last, len(output.text))
     elif isinstance(output, Display) and output.is_update:
-        for index, shown in enumerate(step.outputs):
-            if isinstance(shown, Display) and shown.display_id == output.display_id:
-                yield _output(step, index)
+        for step in run.steps:  # it may be meant for what an earlier step has shown
+            for index, shown in enumerate(step.outputs):
+                if isinstance(shown, Display) and shown.display_id == output.display_id:
+                    yield _output(step, index)
     else:
         yield _output(step, last)
 

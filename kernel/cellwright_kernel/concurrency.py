@@ -69,3 +69,5 @@ class ConcurrentShell:
         finally:
             self._shell_context = saved
             self._publish_status("idle", "shell", parent=message)
+            if self._main_asyncio_lock.locked():  # the front end would show the kernel as idle while its cell runs
+                self._publish_status("busy", "shell", parent=saved.get(self._shell_parent))
