@@ -6,8 +6,8 @@
 Parts: tasks (ten small tasks with the embedded model), notebook (tasks on a file and a variable), import, kernel (start
 until ready), stop (how long a stop takes), steps (our own cost for each step, early and late in a run of 1,000), agents
 (ten managed agents at once), isolation (what the sandbox's fence costs), journal (a step on disk, lists and searches of
-10,000 runs), audit (export, verify). What is compared is measured in turn: a busy machine slows both sides. Times
-depend on the machine: read the ratios.
+10,000 runs), audit (export, verify), view (clicks and long runs in JupyterLab; needs Chromium). What is compared is
+measured in turn: a busy machine slows both sides. Times depend on the machine: read the ratios.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PARTS = {
     "isolation": "isolation",
     "journal": "journaling",
     "audit": "auditing",
+    "view": "viewing",
 }
 """Name of a part -> the module that holds it as `measure_<name>`."""
 
