@@ -86,8 +86,9 @@ class AgentMagics:
                 self.shell.user_ns["_run"] = self.session.last_run
             self._inside = frozenset(await self.session.agent.sandbox.names())
         answer = self.shell.user_ns["_run"] = await Answer.of(run, self.session)
-        if options.out:
-            self.shell.user_ns[options.out] = await self.session.answer_of(run)
+        if options.out:  # what can't cross is said now
+            value = await self.session.answer_of(run) if answer.value is answer else answer.value
+            self.shell.user_ns[options.out] = value
         return answer
 
     async def _do(self, cell: str, options: TaskOptions, values: dict[str, object]) -> Run:
