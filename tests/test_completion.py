@@ -188,3 +188,14 @@ async def test_e2_a_python_notebook_completes_the_magics(plain: Notebook) -> Non
     assert (await plain.run("%%agent\npy: tomorrow = 5\nfinal_answer(1)")).is_ok
     assert "%%agent\nGo {tomorrow" in await asked(plain, "%%agent\nGo {tom|")
     assert "print" in (await asked(plain, "pri|"))[0]
+
+
+@modular
+async def test_e1_a_reply_comes_also_where_no_sandbox_can_start(tmp_path: Path) -> None:
+    async with opened("cellwright_kernel", tmp_path, interrupt="message", CELLWRIGHT_KERNEL_NAME="nowhere") as book:
+        assert await asked(book, "zi|") == []
+        assert await asked(book, "Say {na|}") == []
+        assert await asked(book, "%agent ste|") == ["%agent steps"]
+        assert not (await book.ask(book.client.inspect("zip")))["found"]
+        (error,) = (await book.run("%%py\n1")).of("error")
+        assert "nowhere" in error["evalue"]

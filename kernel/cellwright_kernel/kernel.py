@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
@@ -261,9 +263,15 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
 
     async def do_complete(self, code: str, cursor_pos: int | None) -> Reply:
         """What `%agent`, `%%agent` and braces in a task take; else names of the sandbox."""
+        cursor = len(code) if cursor_pos is None else cursor_pos
+        try:
+            return await self._complete(code, cursor)
+        except CellwrightError:  # e.g. a sandbox that can't start: the next task says so, and a reply must come
+            return _completed(cursor, cursor, [])
+
+    async def _complete(self, code: str, cursor: int) -> Reply:
         from cellwright_extension.completion import place
 
-        cursor = len(code) if cursor_pos is None else cursor_pos
         found = place(code, cursor, is_task=cells.read(code).kind == "task")
         if found:
             known = await self.agent_session.agent.sandbox.names() if found.variables else ()
@@ -283,8 +291,10 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
     async def do_inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Json = ()) -> Reply:
         """What the sandbox knows of the name at the cursor."""
         code, shift = _body(code)
-        await self._start_sandbox()
-        reply = await self.agent_session.agent.sandbox.inspect(code, max(0, cursor_pos - shift), detail_level)
+        reply: Mapping[str, Json] = {}
+        with suppress(CellwrightError):  # as above
+            await self._start_sandbox()
+            reply = await self.agent_session.agent.sandbox.inspect(code, max(0, cursor_pos - shift), detail_level)
         return dict(reply) or {"status": "ok", "found": False, "data": {}, "metadata": {}}
 
     async def _start_sandbox(self) -> None:
