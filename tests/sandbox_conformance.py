@@ -456,6 +456,19 @@ class SandboxConformance:
         await asyncio.wait({running})
         assert await seen.result("my_virtue") == "2"
 
+    async def test_e1_a_death_leaves_no_question_open(self, sandbox: Sandbox, seen: Seen) -> None:
+        code = "import os, time\nmine = 1\nprint('on', flush=True)\ntime.sleep(0.5)\nos._exit(1)"
+        running = asyncio.create_task(seen.run(code))
+        while not any(isinstance(output, Stream) for output in seen.outputs):
+            await asyncio.sleep(0.02)
+        assert await sandbox.names() == ["mine"]
+        begun = time.monotonic()
+        while not running.done():
+            await sandbox.names()
+        assert isinstance(await running, Died)
+        assert time.monotonic() - begun < 6.0
+        assert await seen.is_usable()
+
     async def test_closing_twice_and_starting_again(self, sandbox: Sandbox, seen: Seen) -> None:
         await sandbox.close()
         await sandbox.close()

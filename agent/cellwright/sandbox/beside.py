@@ -33,9 +33,10 @@ class Beside:
         """The content of the reply; empty when none comes in time."""
         deadline = time.monotonic() + BESIDE_SECONDS
         async with self._one_at_a_time:  # whoever reads the channel must find its own reply there
-            channel = self._client.control_channel
-            request = channels.send(self._client, channel, kind, dict(content))
-            while (left := deadline - time.monotonic()) > 0:
+            channel, request = self._client.control_channel, ""
+            # When the kernel ends, its channels are closed, and there is nothing to ask any more.
+            while channel.is_alive() and (left := deadline - time.monotonic()) > 0:
+                request = request or channels.send(self._client, channel, kind, dict(content))
                 message = await channels.receive(channel, left)
                 if message and message.parent == request:
                     return message.content

@@ -31,8 +31,8 @@ from .workspace import copy_in, drop_if_empty, new_workspace, told
 
 REQUEST_SECONDS = 15.0
 """How long a request of our own may take (variables, values, tools) until the kernel is given up."""
-INTROSPECT_SECONDS = 10.0
-"""How long completion and inspection may take: jedi's first answer takes seconds on a busy machine."""
+JEDI_SECONDS = 1.0
+"""How long completion may take; then it is asked for without jedi, whose first answer takes seconds."""
 CALLS_AT_ONCE = 16
 """Requests of the kernel that are being answered; it sends one after another, unless it means harm."""
 FLUSH_SECONDS = 0.1
@@ -383,17 +383,15 @@ class ChildKernel(KernelServices):
         self._lost(await process.ended())
 
     async def _introspect(self, kind: str, content: Mapping[str, Json]) -> Mapping[str, Json]:
-        if self._process is None:
-            return {}
-        if self._current is not None:  # on the shell channel it would queue behind the running code
-            return await self._process.beside.ask(kind, content)
-        client = self._process.client
-        request = channels.send(client, client.shell_channel, kind, dict(content))
-        self._cells[request] = cell = Cell(request, "", None, 0)
-        try:
-            async with asyncio.timeout(INTROSPECT_SECONDS):
-                return await cell.reply
-        except (TimeoutError, SandboxDied):
-            return {}
-        finally:
-            self._cells.pop(cell.msg_id, None)
+        process = self._process
+        if process and self._current is None:  # while code runs, it would wait behind that
+            request = channels.send(process.client, process.client.shell_channel, kind, dict(content))
+            self._cells[request] = cell = Cell(request, "", None, 0)
+            try:
+                async with asyncio.timeout(JEDI_SECONDS):
+                    return await cell.reply
+            except (TimeoutError, SandboxDied):
+                pass  # asked beside it, below
+            finally:
+                self._cells.pop(request, None)
+        return await process.beside.ask(kind, content) if process else {}
