@@ -131,3 +131,24 @@ async def test_e3_axe_would_find_what_is_wrong(notebook: OpenNotebook) -> None:
     await page.page.evaluate(SPOIL)
     found = [line.partition(" ")[0] for line in await violations(page, VIEW)]
     assert sorted(set(found)) == ["button-name", "color-contrast", "image-alt"]
+
+
+LONG = """
+def long():
+    yield started()
+    code = "\\n".join(f"row_{number} = 'a line that is far too long for the page, ' * {number} + 'and goes on' + 'x' * 60"
+                     for number in range(60))
+    wide = "<table><tr>" + "<td>a wide cell</td>" * 60 + "</tr></table>"
+    lines = "".join(f"line {number}\\n" for number in range(300))
+    shown = [Stream("stdout", lines), Display({"text/html": wide, "text/plain": "a table"})]
+    yield from turn(1, "A long step.", code, *shown)
+    yield AnswerGiven(step=1, data={"text/html": wide, "text/plain": "a table"})
+    yield ended(steps=1)
+"""
+
+
+async def test_e3_axe_finds_nothing_grave_where_things_scroll(notebook: OpenNotebook) -> None:
+    page, view = await opened(notebook, "await show(long(), keep=True)", "Light", SETUP + LONG)
+    await page.done()
+    await expect(view.locator(".cw-answer")).to_contain_text("a wide cell")
+    assert await violations(page, VIEW) == []
