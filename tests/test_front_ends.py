@@ -261,7 +261,7 @@ async def test_e6_ctrl_c_in_jupyter_console_stops_the_run(provider: FakeProvider
         shown = await terminal.shown(10)
         assert time.monotonic() - begun < 3
         assert "stopped · Stopped by the user." in shown
-        assert "The sandbox keeps its variables." in shown
+        assert "the sandbox keeps its variables." in shown
         assert "Out[3]: 42" in await terminal.run("py: final_answer(kept + 1)")
 
 

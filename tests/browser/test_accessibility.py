@@ -136,8 +136,8 @@ async def test_e3_axe_would_find_what_is_wrong(notebook: OpenNotebook) -> None:
 LONG = """
 def long():
     yield started()
-    code = "\\n".join(f"row_{number} = 'a line that is far too long for the page, ' * {number} + 'and goes on' + 'x' * 60"
-                     for number in range(60))
+    far = "'a line that is far too long for the page' + ' and goes on' + 'x' * 60 + 'y' * 60"
+    code = "\\n".join(f"row_{number} = {far}" for number in range(60))
     wide = "<table><tr>" + "<td>a wide cell</td>" * 60 + "</tr></table>"
     lines = "".join(f"line {number}\\n" for number in range(300))
     shown = [Stream("stdout", lines), Display({"text/html": wide, "text/plain": "a table"})]
