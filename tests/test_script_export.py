@@ -28,6 +28,7 @@ CELLS = (
     "How much is {start} doubled?\npy: doubled = start * 2\nprint('doubled', doubled)",
     "%%py\nafter = doubled + 1\nprint('after', after)\n'not shown by a script'",
     "Fail first.\npy: import math\n1 / 0",
+    "%%agent --max-steps 1\nGive no answer.\npy: print('no answer')",
     '%%tool\n@tool\ndef half(number: int) -> float:\n    """Halve.\n\n    number: any\n    """\n    return number / 2',
     "py: final_answer(half(after))\nprint('never run')",
     "%agent steps",
@@ -73,6 +74,7 @@ async def test_e1_nbconvert_gives_the_executed_python(provider: FakeProvider, tm
         "after 43",
         "ZeroDivisionError: division by zero",
         "done",
+        "no answer",
         "21.5",
     ], ran.stderr
 

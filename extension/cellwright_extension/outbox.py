@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .messages import DeltaMessage, Message, TextMessage
+from .message_types import DeltaMessage, Message, TextMessage
 
 _LASTING = {"head", "agent", "call"}
 """What is said of these replaces what was said of them before."""

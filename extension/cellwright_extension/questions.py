@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from cellwright.approval import Question
 
-from .messages import AskedMessage, AskMessage, Message, head_of, placed, step_of
+from .message_types import AskedMessage, AskMessage, Message
+from .messages import head_of, placed, step_of
 from .render import terminal_text
 from .tree import Tree
 

@@ -25,7 +25,9 @@ from cellwright.approval import Question, Said
 from cellwright.events import Event, RunEnded
 from cellwright.run import Run
 
-from .messages import LineMessage, changes, snapshot
+from .executed import executed
+from .message_types import LineMessage
+from .messages import changes, snapshot
 from .outbox import Outbox
 from .questions import asked, asking
 from .tree import Tree
@@ -230,7 +232,9 @@ def finish(shown: Shown, run: Run, *, with_answer: bool = True) -> None:
     from IPython.display import publish_display_data
 
     data = static_bundle(run, with_answer=with_answer)
-    publish_display_data(data, transient={"display_id": shown.display_id}, update=True)
+    # With the answer, which is the cell's result, goes the code that was executed; without one it goes along here.
+    metadata = {} if run.status == "success" else executed(run)
+    publish_display_data(data, metadata, transient={"display_id": shown.display_id}, update=True)
 
 
 @dataclass(frozen=True, slots=True)
