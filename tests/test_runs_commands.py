@@ -156,7 +156,7 @@ async def test_f5_prune_says_which_before_it_removes_them(book: Notebook) -> Non
     text, _ = await shown(book, "%agent runs prune --older-than 30d")
     assert "aaa1" in text and "--yes" in text
     assert "Removed 1 run," in (await book.run("%agent runs prune --older-than 30d --yes")).result
-    assert "aaa1" not in (await book.run("%agent runs")).result
+    assert "aaa1 " not in (await book.run("%agent runs")).result
     assert "nothing is removed" in (await book.run("%agent runs prune --older-than 30d")).result
 
 

@@ -90,7 +90,7 @@ async def show(session: Session, run: str) -> None:
     """Bring a run back live, with its buttons, by its id or the latest: `%agent show 3f9a`."""
     from .tree import with_called
 
-    found = await _run(session, run)
+    found = await session.found(run)
     await session.show(with_called(found, await session.journal.called_by(found.id)))
 
 
