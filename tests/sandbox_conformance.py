@@ -101,6 +101,16 @@ class SandboxConformance:
         await seen.run("x = [1, 2]")
         assert await seen.result("x + [3]") == "[1, 2, 3]"
 
+    async def test_d1_variables_may_be_called_like_builtins(self, seen: Seen) -> None:
+        names = ("sum", "len", "list", "str", "map", "dict", "print", "isinstance", "getattr", "repr", "open")
+        await seen.run("; ".join(f"{name} = {at}" for at, name in enumerate(names)))
+        assert await seen.result("sum + map") == "4"
+        assert {name: (await seen.sandbox.get(name))[1] for name in names} == {n: i for i, n in enumerate(names)}
+        found = await seen.sandbox.at_hand()
+        assert {variable.name for variable in found.variables} >= set(names)
+        await seen.run("import pandas\ntable = pandas.DataFrame({'a': [1, 2]})\ntable")
+        assert await seen.result("table['a'].sum().item()") == "3"
+
     async def test_d1_top_level_await(self, seen: Seen) -> None:
         assert await seen.result("import asyncio\nawait asyncio.sleep(0.01, 'slept')") == "'slept'"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import re
+import sys
 from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
@@ -57,7 +58,7 @@ class AgentMagics:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         ask = self._ask if hasattr(shell, "kernel") else None
-        self.session = Session(shell.config, ask, add_cell=shell.set_next_input)
+        self.session = Session(shell.config, ask, add_cell=shell.set_next_input, can_type=self._can_type)
         self._inside: frozenset[str] = frozenset()
         """Names of the sandbox's variables after the last task: a completer can't wait for an answer."""
 
@@ -134,6 +135,9 @@ class AgentMagics:
             known = {name for name in self.shell.user_ns if not name.startswith("_") and name not in hidden}
         completions = [SimpleCompletion(text) for text in found.choices(known)]
         return SimpleMatcherResult(completions=completions, matched_fragment=found.written, suppress=True, ordered=True)
+
+    def _can_type(self) -> bool:
+        return can_ask(self.shell.kernel) if hasattr(self.shell, "kernel") else sys.stdout.isatty()
 
     async def _ask(self, prompt: str, password: bool) -> str:
         if not can_ask(self.shell.kernel):

@@ -25,6 +25,7 @@ from cellwright.tools import Tool
 
 from .brought_back import BroughtBack
 from .comm_proxy import page_for
+from .lines import Lines
 from .person import Person
 from .wishes import Wishes, offered, taken_back
 
@@ -47,7 +48,7 @@ class Session:
 
     config: traitlets configuration of the shell (`c.Cellwright.*`).
     ask: asks the person for a line; None where nobody is. add_cell: puts text into a new cell below the one that runs.
-    by_hand: what a cell with a person's own code begins with.
+    by_hand: what a cell with a person's own code begins with. can_type: whether somebody can type now.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Session:
         *,
         add_cell: Callable[[str], object] = print,
         by_hand: str = "",
+        can_type: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
         self._ask = ask
         self._add_cell = add_cell
         self._by_hand = by_hand
         self._steering = Steering()
+        self._lines = Lines(can_type)
         self.brought_back = BroughtBack(self._undo_to)
         """Finished runs that are shown live."""
         self._flags: dict[str, Json] = {}
@@ -262,19 +265,23 @@ class Session:
         loop = asyncio.get_running_loop()
         self._person.view = view = RunView(
             on_stop=self.stop,
+            on_seen=self._lines.seen,
             on_wish=lambda wish: loop.call_soon_threadsafe(wishes.take, wish),
             can=offered(self._by_hand, is_going=True),
         )
+        self._lines.begin(view.run)
         for event in before:
             view.take(event)
         shown = None
         async with self._at_work(events) as stream:
             async for event in stream:
                 view.take(event)
+                self._lines.take(event)
                 # The view is shown with the first event, so that a task that can't begin shows its error alone.
                 shown = shown or display_view(view)
         run = view.run
         if shown:
+            await self._lines.end()
             finish(shown, run, with_answer=with_answer)
         self.last_run = run
         return run if await wishes.grant(run) else _ended_well(run)

@@ -7,6 +7,7 @@ ipykernel's own `raw_input` blocks the loop and does not hear Interrupt. So the 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import zmq
@@ -21,6 +22,9 @@ def can_ask(kernel: Any) -> bool:
 
 async def ask(kernel: Any, prompt: str, password: bool = False) -> str:
     """The line that the person types. Raises `EOFError` where they close the box."""
+    # What was printed waits up to 0.2 s in ipykernel's stream: a console would ask before it shows what about.
+    sys.stdout.flush()
+    sys.stderr.flush()
     _purge(kernel.stdin_socket)
     ident = kernel._get_shell_context_var(kernel._shell_parent_ident)
     content = {"prompt": prompt, "password": password}

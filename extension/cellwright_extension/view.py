@@ -199,6 +199,11 @@ def static_text(run: Run, *, with_answer: bool = True) -> str:
     return "\n".join(lines)
 
 
+def step_text(tree: Tree, step: Step) -> str:
+    """One step as plain text."""
+    return "\n".join(_step_lines(tree, step))
+
+
 def _answer_line(run: Run) -> str:
     answer = str(run.answered.data.get("text/plain", run.answer)) if run.answered else ""
     return f"{answer_label(run)}: {clip(terminal_text(answer))}"

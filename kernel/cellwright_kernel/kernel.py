@@ -53,7 +53,13 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
         if self._session is None:
             from cellwright_extension.session import Session
 
-            self._session = Session(self.shell.config, self._ask, add_cell=self.shell.set_next_input, by_hand="%%py\n")
+            self._session = Session(
+                self.shell.config,
+                self._ask,
+                add_cell=self.shell.set_next_input,
+                by_hand="%%py\n",
+                can_type=self._can_type,
+            )
         return self._session
 
     def start(self) -> None:
@@ -68,6 +74,11 @@ class AgentKernel(ConcurrentShell, IPythonKernel):  # type: ignore[misc]
     def supported_features(self) -> list[str]:
         """There is nothing to debug in a prompt."""
         return [feature for feature in super().supported_features if feature != "debugger"]
+
+    def _can_type(self) -> bool:
+        from cellwright_extension.stdin import can_ask
+
+        return can_ask(self)
 
     async def _ask(self, prompt: str, password: bool) -> str:
         from cellwright_extension.stdin import ask, can_ask

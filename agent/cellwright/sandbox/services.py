@@ -25,7 +25,9 @@ SAID = 1_000
 def bootstrap_cell(mark: str, output_bytes: int) -> str:
     """The first cell of a kernel: what it needs of us, and the mark that its calls to the host begin with."""
     code = files(__package__).joinpath("bootstrap.py").read_text(encoding="utf-8")
-    return f"{code}\n_cellwright_boot({mark!r}, {output_bytes})\ndel _cellwright_boot"
+    code += f"\n_cellwright_boot({mark!r}, {output_bytes})"
+    # With names of its own: among the person's, a variable called `len` or `map` would take the place of the builtin.
+    return f"exec({code!r}, {{'get_ipython': get_ipython, '__name__': '__main__'}})"
 
 
 class KernelServices(ABC):

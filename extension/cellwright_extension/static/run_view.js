@@ -133,6 +133,8 @@ function drawing(root, send, can) {
 
   /** Every run that is shown, by its key. @type {Map<string | undefined, any>} */
   const runs = new Map([[undefined, whole]]);
+  /** What the changes that are being drawn have filled. @type {Set<HTMLElement>} */
+  const drawn = new Set();
   /** What shows seconds that go by: since when, and the words before. @type {Map<HTMLElement, [number, string]>} */
   const clocks = new Map();
 
@@ -198,12 +200,15 @@ function drawing(root, send, can) {
   /** Output number `index` of a step, made anew when it is of another kind. */
   function output(it, change, name) {
     const outputs = step(it, change.step).outputs;
-    const node = outputs.children[change.index];
-    if (node?.className === name) return node;
-    const fresh = make(name.includes("cw-text") ? "pre" : "div", name);
-    if (node) node.replaceWith(fresh);
-    else outputs.append(fresh);
-    return fresh;
+    let node = outputs.children[change.index];
+    if (node?.className !== name) {
+      const fresh = make(name.includes("cw-text") ? "pre" : "div", name);
+      if (node) node.replaceWith(fresh);
+      else outputs.append(fresh);
+      node = fresh;
+    }
+    drawn.add(node);
+    return node;
   }
 
   /** One function for each `op`; `it` is the run that is meant. */
@@ -328,6 +333,7 @@ function drawing(root, send, can) {
     part(it, change) {
       const made = step(it, change.step);
       made[change.part].innerHTML = change.html;
+      drawn.add(made[change.part]);
       if (change.part === "code") tools(it, made, change.step);
     },
     line(it, change) {
@@ -352,6 +358,7 @@ function drawing(root, send, can) {
     answer(it, change) {
       const html = Object.assign(make("div", "cw-rich"), { innerHTML: change.html });
       it.answer.replaceChildren(make("div", "cw-label", change.label), html);
+      drawn.add(html);
     },
   };
 
@@ -363,6 +370,7 @@ function drawing(root, send, can) {
     setText(it.phase, !it.reply ? "Waiting for the model" : code ? "Writing code" : "Thinking");
     setText(it.thought, thought.trim());
     setText(it.code, code);
+    drawn.add(it.code);
     it.code.scrollTop = it.code.scrollHeight;
   }
 
@@ -387,6 +395,10 @@ function drawing(root, send, can) {
       drawReply(it);
       it.follow();
     }
+    // What scrolls must be within the keyboard's reach.
+    for (const node of drawn)
+      if (node.scrollHeight > node.clientHeight || node.scrollWidth > node.clientWidth) node.tabIndex = 0;
+    drawn.clear();
   }
   const timer = setInterval(() => whole.running && tick(), 200);
 
