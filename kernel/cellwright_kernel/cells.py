@@ -31,6 +31,10 @@ class Cell:
     """The line behind `%%agent`."""
 
 
+HANDS: dict[str, Kind] = {"%%py": "python", "%%tool": "tools"}
+"""Words above a person's own code."""
+
+
 def read(source: str) -> Cell:  # noqa: PLR0911 - a table, in the form of ifs
     """Say what `source` means."""
     text = source.strip()
@@ -42,10 +46,8 @@ def read(source: str) -> Cell:  # noqa: PLR0911 - a table, in the form of ifs
         return Cell("help", asked[1])
     if word == "%%agent":
         return Cell("task", rest, line)
-    if word == "%%py":
-        return Cell("python", rest)
-    if word == "%%tool":
-        return Cell("tools", rest)
+    if word in HANDS:
+        return Cell(HANDS[word], "\n".join(filter(None, (line.strip(), rest))))  # code may stand beside the word, too
     if word == "%agent" and not rest:
         return Cell("command", line)
     if first.startswith(("%", "!", "?")) or re.fullmatch(r"[\w.*%]+\?{1,2}", text):

@@ -8,6 +8,7 @@ hang it.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -350,8 +351,6 @@ def _completed(start: int, end: int, matches: list[str]) -> Reply:
 
 
 def _body(code: str) -> tuple[str, int]:
-    """The code below a `%%py` line, and how many characters were cut off."""
-    first, newline, rest = code.partition("\n")
-    if newline and first.strip() in ("%%py", "%%tool"):
-        return rest, len(first) + 1
-    return code, 0
+    """The code below, or beside, `%%py`, and how many characters were cut off."""
+    head = re.match(r"(%%py|%%tool)([ \t]*\n|[ \t]+)", code)
+    return (code[head.end() :], head.end()) if head else (code, 0)
