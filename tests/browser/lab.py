@@ -177,6 +177,20 @@ class Notebook:
     async def open(self) -> None:
         """Load the page and wait for its kernel."""
         await self._load()
+        await self._ready()
+
+    async def show(self) -> None:
+        """Open it in a page where JupyterLab runs already, in the place of what is open there; wait for its kernel."""
+        await self.page.evaluate(
+            """async path => {
+              for (const open of [...window.jupyterapp.shell.widgets('main')]) open.dispose();
+              await window.jupyterapp.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+            }""",
+            str(self.path.relative_to(self.lab.root)),
+        )
+        await self._ready()
+
+    async def _ready(self) -> None:
         await self.page.wait_for_selector(f"{_NOTEBOOK} .jp-Cell", timeout=60_000)
         await self.page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext")
         await self.page.evaluate(

@@ -65,25 +65,33 @@ function parts(reply) {
   return { thought: reply.slice(0, fence.index), code: end < 0 ? rest : rest.slice(0, end) };
 }
 
+/** Have `node` follow its end while the person is there. To ask where that is, is slow: the page is laid out for it. */
+function follows(node) {
+  node.follows = true;
+  node.onscroll = () => (node.follows = node.scrollHeight - node.scrollTop - node.clientHeight < 40);
+  return node;
+}
+
+function toEnd(node) {
+  if (node.follows) node.scrollTop = node.scrollHeight;
+}
+
 /** What shows one run: the whole one, or that of an agent which it called. @param {string} label */
 function frame(label) {
   const it = {
     clock: make("span", "cw-clock"),
-    list: make("ol", "cw-steps"),
+    list: follows(make("ol", "cw-steps")),
     live: make("li", "cw-live"),
-    code: make("pre", "cw-live-code"),
+    code: follows(make("pre", "cw-live-code")),
     answer: make("section", "cw-answer"),
     /** @type {Map<number, any>} */
     steps: new Map(),
     reply: "",
     running: false,
-    atEnd: true,
-    // Follow the end while the person is at the end, also when a picture has just got its size.
-    follow: () => it.atEnd && (it.list.scrollTop = it.list.scrollHeight),
+    follow: () => toEnd(it.list), // also when a picture has just got its size
   };
   for (const part of ["pill", "task", "facts", "reason", "said", "phase", "thought"]) it[part] = make("div", `cw-${part}`);
   it.list.ariaLabel = label;
-  it.list.onscroll = () => (it.atEnd = it.list.scrollHeight - it.list.scrollTop - it.list.clientHeight < 40);
   it.list.addEventListener("load", it.follow, true);
   it.answer.ariaLabel = "Answer";
   it.live.append(it.phase, it.thought, it.code);
@@ -202,7 +210,7 @@ function drawing(root, send, can) {
     const outputs = step(it, change.step).outputs;
     let node = outputs.children[change.index];
     if (node?.className !== name) {
-      const fresh = make(name.includes("cw-text") ? "pre" : "div", name);
+      const fresh = name.includes("cw-text") ? follows(make("pre", name)) : make("div", name);
       if (node) node.replaceWith(fresh);
       else outputs.append(fresh);
       node = fresh;
@@ -348,9 +356,7 @@ function drawing(root, send, can) {
       if (!node.firstChild) node.append("");
       const text = /** @type {Text} */ (node.firstChild);
       if (change.drop) text.deleteData(Math.max(0, text.length - change.drop), change.drop);
-      const atEnd = node.scrollHeight - node.scrollTop - node.clientHeight < 40;
       text.appendData(change.text);
-      if (atEnd) node.scrollTop = node.scrollHeight;
     },
     clear(it, change) {
       step(it, change.step).outputs.replaceChildren();
@@ -371,7 +377,6 @@ function drawing(root, send, can) {
     setText(it.thought, thought.trim());
     setText(it.code, code);
     drawn.add(it.code);
-    it.code.scrollTop = it.code.scrollHeight;
   }
 
   function tick() {
@@ -396,8 +401,10 @@ function drawing(root, send, can) {
       it.follow();
     }
     // What scrolls must be within the keyboard's reach.
-    for (const node of drawn)
+    for (const node of drawn) {
       if (node.scrollHeight > node.clientHeight || node.scrollWidth > node.clientWidth) node.tabIndex = 0;
+      toEnd(node);
+    }
     drawn.clear();
   }
   const timer = setInterval(() => whole.running && tick(), 200);
