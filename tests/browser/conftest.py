@@ -76,7 +76,9 @@ async def notebook(
             await page.use_theme("JupyterLab Light")
             await page.show()
         else:
-            page = Notebook(await chrome.new_page(viewport=size), lab, path, front_end)
+            # What moves is painted anew all the time, and nothing here has a graphics card.
+            fresh = await chrome.new_page(viewport=size, reduced_motion="reduce")
+            page = Notebook(fresh, lab, path, front_end)
             opened.append(page)
             await page.open()
         return page
