@@ -87,6 +87,7 @@ async def notebook(
     for page in opened:
         await page.shut_down()
         can_serve = not loaded and not page.page.is_closed() and f"/{JUPYTERLAB}/" in page.page.url
+        can_serve = can_serve and await page.page.evaluate("window.pwned === undefined && window.hacked === undefined")
         if can_serve and not page.errors and not await page.page.locator(".jp-Dialog").count():
             loaded.append(page.page)
         else:

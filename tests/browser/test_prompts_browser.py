@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from browser.lab import JUPYTERLAB, NOTEBOOK_7, Lab, OpenNotebook
 
@@ -33,7 +34,7 @@ async def overflowing(
     return found
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def installed(lab: Lab) -> None:
     """`cellwright install --user`, for the server's own folders."""
     env = {**os.environ, "JUPYTER_DATA_DIR": str(lab.settings.parent / "data")}

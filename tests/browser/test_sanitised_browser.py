@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from browser.lab import Notebook, OpenNotebook
@@ -78,7 +79,7 @@ class Elsewhere:
         writer.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def elsewhere() -> AsyncIterator[Elsewhere]:
     found = Elsewhere()
     server = await asyncio.start_server(found.answer, "127.0.0.1", 0)
