@@ -15,7 +15,7 @@ WAIT = "py: import time\nfor second in range(600):\n    print('second', second, 
 
 async def test_e6_notebook_7_shows_a_run_and_keeps_it(notebook: OpenNotebook) -> None:
     async with FakeProvider(reply=echo, pace=0.05) as provider:
-        task = "py: print('it runs', flush=True); import time; time.sleep(2); final_answer(6 * 7)"
+        task = "py: print('it runs', flush=True); import time; time.sleep(6); final_answer(6 * 7)"
         page = await notebook([told_of(provider.base_url), task], KERNEL, front_end=NOTEBOOK_7)
         await page.run(0)
         await page.start(1)
