@@ -76,7 +76,7 @@ class TestE9StandardSuite(jupyter_kernel_test.KernelTests):  # type: ignore[misc
         {"code": "%%py\nfrom IPython.display import HTML, display; display(HTML('<b>t</b>'))", "mime": "text/html"},
         {"code": TASK, "mime": "application/vnd.jupyter.widget-view+json"},
     ]
-    code_history_pattern = "py: final?answer*"
+    code_history_pattern = "py: final?answer(6 ? 7)"  # TASK alone: other tests share the history
     supported_history_operations = ("tail", "search")
     code_inspect_sample = "zip"
     code_clear_output = "%%py\nfrom IPython.display import clear_output; clear_output()"
