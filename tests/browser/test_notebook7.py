@@ -8,8 +8,11 @@ from browser.agent_kernel import KERNEL, told_of
 from browser.lab import NOTEBOOK_7, OpenNotebook
 from fake_provider import FakeProvider, echo
 
-ITS_OWN_ERROR = "Cannot read properties of undefined (reading 'schema')"
-"""Notebook 7.6's, in its settings; it comes in a plain Python notebook, too."""
+ITS_OWN_ERRORS = {
+    "Cannot read properties of undefined (reading 'schema')",
+    "Command 'filebrowser:open-path' not registered.",
+}
+"""Notebook 7.6's, from its start: in its settings, and on a slow machine in what it registers; in any notebook."""
 WAIT = "py: import time\nfor second in range(600):\n    print('second', second, flush=True)\n    time.sleep(1)"
 
 
@@ -32,7 +35,7 @@ async def test_e6_notebook_7_shows_a_run_and_keeps_it(notebook: OpenNotebook) ->
         await page.screenshot("notebook7-static")
         saved = await page.save()
         assert {mime for output in saved.cells[1].outputs for mime in output.data} == {"text/html", "text/plain"}
-        assert set(page.errors) <= {ITS_OWN_ERROR}
+        assert set(page.errors) <= ITS_OWN_ERRORS
 
 
 async def test_e6_notebook_7_asks_and_stops(notebook: OpenNotebook) -> None:
@@ -50,4 +53,4 @@ async def test_e6_notebook_7_asks_and_stops(notebook: OpenNotebook) -> None:
         await page.done(10)
         await page.run(3)
         await expect(page.output(3)).to_contain_text("second")
-        assert set(page.errors) <= {ITS_OWN_ERROR}
+        assert set(page.errors) <= ITS_OWN_ERRORS
